@@ -1,1 +1,8 @@
-
+//! The `probes` library: instruments watch the kernel, a lab provokes it, a trace asks one question of both.
+pub mod evidence;
+pub mod instrument;
+pub mod kernel;
+pub mod lab;
+pub mod render;
+pub mod stream;
+pub mod trace;

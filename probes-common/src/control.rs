@@ -1,0 +1,51 @@
+//! Values of the maps that user space maps into its own memory.
+
+/// One record, written by user space, read by every program.
+#[derive(Clone, Copy, Default)]
+#[cfg_attr(feature = "user", derive(Debug))]
+#[repr(C)]
+pub struct Control {
+    /// 0 = emit nothing. Cut to 0 before the lab's workers end.
+    pub enabled: u32,
+    /// Number of the action now under way; copied into every event.
+    pub phase: u32,
+    /// Network namespace whose sockets are followed; 0 = any.
+    pub netns: u32,
+    /// Name that an exec must give a task for it to be watched; all zero = none.
+    pub exec_comm: [u8; 16],
+    pub _pad: u32,
+}
+
+/// Bits of a task's byte in the WATCH map (one byte per pid).
+#[derive(Debug, Clone, Copy)]
+pub struct Task;
+
+impl Task {
+    /// Events of this task are sent.
+    pub const WATCHED: u8 = 1;
+    /// Its future children and threads are watched too.
+    pub const FOLLOW: u8 = 2;
+    /// The lab's client: its system calls and switches are sent, but it is no waiter.
+    pub const CLIENT: u8 = 4;
+}
+
+/// Largest pid number a kernel can hand out (PID_MAX_LIMIT, include/linux/threads.h), and so the
+/// largest byte-per-pid map.
+pub const PID_LIMIT: usize = 4 << 20;
+
+/// Bytes of the map with one bit per local TCP port.
+pub const PORT_BYTES: usize = 65536 / 8;
+
+const _: () = assert!(size_of::<Control>() == 32);
+
+/// Rows of the per-CPU counters map. `EMITTED + kind` and `DROPPED + kind` count records sent and
+/// records lost because the ring was full; kinds above 63 share row 63.
+pub mod counter {
+    pub const EMITTED: u32 = 0;
+    pub const DROPPED: u32 = 64;
+    /// `bpf_get_stack` failed.
+    pub const STACK_FAILED: u32 = 128;
+    /// A kernel or user pointer could not be read.
+    pub const READ_FAILED: u32 = 129;
+    pub const ROWS: u32 = 130;
+}

@@ -1,0 +1,54 @@
+//! Provokes the mechanism in a private sandbox. Children are parked, probes attach, then children run.
+
+use anyhow::Result;
+
+use crate::stream::Mark;
+
+/// What the lab may ask of the kernel side, and tell it. The real one is memory shared with the BPF maps.
+/// Must work in a forked child (no locks, no allocation needed).
+pub trait KernelView {
+    /// Is this thread off the CPU in a sleeping state, with no wakeup under way? From `sched_switch`
+    /// and `sched_wakeup`, not from /proc.
+    fn asleep(&self, pid: u32) -> bool;
+    /// Written before each action; copied into every event from then on.
+    fn set_phase(&self, phase: u32);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Running { done: u64, of: u64 },
+    Done,
+}
+
+/// A row of scenes run one after the other in one sandbox.
+pub trait Lab {
+    /// Inode number of the sandbox's network namespace; 0 = the lab has none.
+    fn netns(&self) -> u32;
+    fn scenes(&self) -> usize;
+    /// Builds the next scene with all its children parked. None = all have run.
+    ///
+    /// # Errors
+    /// A child cannot be made, or a socket, or a step of the set-up failed.
+    fn next(&mut self, view: &dyn KernelView) -> Result<Option<Box<dyn Scene>>>;
+}
+
+/// One workload with its children. Dropping it kills and reaps them.
+pub trait Scene {
+    fn label(&self) -> String;
+    /// Threads to watch, with their `probes_common::Task` bits.
+    fn tasks(&self) -> Vec<(u32, u8)>;
+    /// Local TCP ports to follow.
+    fn ports(&self) -> Vec<u16>;
+    /// Lets the children run. Called once, after the probes are attached and the tasks are watched.
+    ///
+    /// # Errors
+    /// A child has died.
+    fn start(&mut self) -> Result<()>;
+    /// Does not block.
+    ///
+    /// # Errors
+    /// A child has died or the scene's budget has run out; what is known so far stays in `marks`.
+    fn poll(&mut self) -> Result<Progress>;
+    /// All marks of the scene in order of time, after `poll` said `Done` (or failed).
+    fn marks(&mut self) -> Vec<Mark>;
+}

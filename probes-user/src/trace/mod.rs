@@ -1,0 +1,105 @@
+//! A trace asks one question: its claims, the instruments it needs, its workload, its fold, its verdict.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Claim, Finding, Ledger};
+use crate::lab::Lab;
+use crate::stream::Item;
+
+pub mod herd;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Our own workload in a sandbox; claims are judged.
+    Lab,
+    /// Somebody's own process; the ledger is shown.
+    Watch,
+}
+
+/// A kernel function's place in memory, so that stacks in a recording can be read elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symbol {
+    pub name: String,
+    pub start: u64,
+    /// One past the last byte (the next symbol's start).
+    pub end: u64,
+}
+
+/// What a fold must know besides the items. Stored at the head of a recording.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Context {
+    pub trace: String,
+    pub mode: Mode,
+    /// The lab's options or the watch filter, as the trace wrote them.
+    pub options: serde_json::Value,
+    /// The functions named by [`Trace::symbols`], and interrupt entry points, as far as this kernel has them.
+    pub symbols: Vec<Symbol>,
+    /// Names of the programs that attached (`sched_waking`, `sk_data_ready`, `tcp_child_process` …).
+    pub attached: Vec<String>,
+    /// Print one connection as a swim lane: its index in the run.
+    pub timeline: Option<u64>,
+}
+
+/// How the stream ended. Stored at the tail of a recording.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Records lost because the ring was full, by kind name.
+    pub lost: std::collections::BTreeMap<String, u64>,
+    /// Failures inside the programs, by name.
+    pub failed: std::collections::BTreeMap<String, u64>,
+    pub emitted: u64,
+    pub duration_ns: u64,
+    /// Ctrl-C, or -d ran out in the middle of a lab.
+    pub interrupted: bool,
+    /// A lab step failed: why. Forces `inconclusive`.
+    pub lab_error: Option<String>,
+    /// Needed hooks that did not attach: (hook, why). Forces `unsupported` for the claims that need them.
+    pub missing: Vec<(String, String)>,
+}
+
+/// What the fold made of the stream.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    pub findings: Vec<Finding>,
+    pub ledger: Ledger,
+}
+
+/// Turns an ordered stream into evidence. Pure: same items, same outcome.
+pub trait Fold {
+    fn item(&mut self, item: &Item);
+    /// What is known so far (watch mode's `-i`).
+    fn interim(&self) -> Ledger;
+    fn finish(self: Box<Self>, ending: &Ending) -> Outcome;
+}
+
+/// Options every lab understands; the trace's own stand in `extra`.
+#[derive(Debug, Clone, Default)]
+pub struct LabOptions {
+    pub workers: Option<u32>,
+    pub connections: Option<u32>,
+    pub burst: Option<u32>,
+    pub accept_delay: Option<std::time::Duration>,
+    /// Run only the scenes whose label contains one of these.
+    pub variants: Vec<String>,
+}
+
+pub trait Trace: Sync {
+    fn name(&self) -> &'static str;
+    /// One line for `probes list`.
+    fn summary(&self) -> &'static str;
+    fn claims(&self) -> &'static [Claim];
+    /// Programs by name; each belongs to one instrument.
+    fn hooks(&self) -> &'static [&'static str];
+    /// Kernel functions that the fold looks for in stacks.
+    fn symbols(&self) -> &'static [&'static str];
+    /// The doc page, printed by `probes explain`.
+    fn page(&self) -> &'static str;
+    /// # Errors
+    /// Options that make no sense, or a sandbox that cannot be made.
+    fn lab(&self, options: &LabOptions) -> Result<Box<dyn Lab>>;
+    /// The options as written into [`Context::options`].
+    fn lab_options(&self, options: &LabOptions) -> serde_json::Value;
+    fn fold(&self, context: &Context) -> Box<dyn Fold>;
+}
