@@ -7,7 +7,12 @@ use crate::evidence::{Claim, Finding, Ledger};
 use crate::lab::Lab;
 use crate::stream::Item;
 
+pub mod accept_herd;
+pub mod epoll_herd;
 pub mod herd;
+
+/// Every trace there is: the one list that all others are derived from.
+pub static TRACES: &[&dyn Trace] = &[&accept_herd::AcceptHerd, &epoll_herd::EpollHerd];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
