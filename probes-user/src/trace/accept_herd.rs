@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::herd::marks::Variant;
 use super::herd::question::{self, COST_HOLDS, COST_REFUTED, Question, Rule};
-use super::herd::{self, scenes, symbols};
+use super::herd::{self, calls, scenes, symbols};
 use super::{Context, Fold, LabOptions, Trace};
 use crate::evidence::Claim;
 use crate::lab::Lab;
@@ -52,6 +52,10 @@ impl Trace for AcceptHerd {
 
     fn hooks(&self) -> &'static [&'static str] {
         herd::HOOKS
+    }
+
+    fn syscalls(&self) -> &'static [u32] {
+        calls::FOLLOWED
     }
 
     fn symbols(&self) -> &'static [&'static str] {

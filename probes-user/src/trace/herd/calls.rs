@@ -11,6 +11,12 @@ pub const EPOLL_PWAIT: u32 = 281;
 pub const ACCEPT4: u32 = 288;
 pub const EPOLL_PWAIT2: u32 = 441;
 
+pub const CONNECT: u32 = 42;
+
+/// All that the herd traces follow.
+pub static FOLLOWED: &[u32] =
+    &[POLL, SELECT, CONNECT, ACCEPT, EPOLL_WAIT, EPOLL_CTL, PSELECT6, PPOLL, EPOLL_PWAIT, ACCEPT4, EPOLL_PWAIT2];
+
 pub const EAGAIN: i64 = -11;
 /// `EPOLL_CTL_DEL`; the other operations register.
 pub const CTL_DEL: u64 = 2;
@@ -24,8 +30,7 @@ pub fn is_accept(nr: u32) -> bool {
 
 /// A call in which a worker waits for a connection.
 pub fn is_waiting(nr: u32) -> bool {
-    is_accept(nr)
-        || matches!(nr, POLL | PPOLL | SELECT | PSELECT6 | EPOLL_WAIT | EPOLL_PWAIT | EPOLL_PWAIT2)
+    is_accept(nr) || matches!(nr, POLL | PPOLL | SELECT | PSELECT6 | EPOLL_WAIT | EPOLL_PWAIT | EPOLL_PWAIT2)
 }
 
 pub fn name(nr: u32) -> &'static str {
@@ -40,7 +45,7 @@ pub fn name(nr: u32) -> &'static str {
         EPOLL_PWAIT => "epoll_pwait",
         ACCEPT4 => "accept4",
         EPOLL_PWAIT2 => "epoll_pwait2",
-        42 => "connect",
+        CONNECT => "connect",
         _ => "syscall",
     }
 }

@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use probes_common::event::{
-    Exec, Exit, Fork, Header, SWITCH_PREEMPT, SockState, Switch, SysExit, WaitWake, Waking,
-};
+use probes_common::event::{Exec, Exit, Fork, Header, SWITCH_PREEMPT, SockState, Switch, SysExit, WaitWake, Waking};
 
 use super::calls;
 use super::connection::{ConnId, Connection, Connections, Sleeper};
@@ -337,12 +335,7 @@ impl Crowd {
             .filter_map(|worker| {
                 let registered = self.registrations.stands(worker.tgid, port);
                 let since = worker.waits_since()?;
-                (registered || !restrict).then_some(Sleeper {
-                    pid: worker.pid,
-                    index: worker.index,
-                    since,
-                    registered,
-                })
+                (registered || !restrict).then_some(Sleeper { pid: worker.pid, index: worker.index, since, registered })
             })
             .collect()
     }

@@ -164,9 +164,8 @@ fn connections(scenes: &[SceneResult]) -> Table {
 }
 
 fn row(scene: &SceneResult, connection: &Connection) -> Vec<Value> {
-    let index = |pid: Option<u32>| {
-        scene.workers.iter().find(|worker| Some(worker.pid) == pid).and_then(|worker| worker.index)
-    };
+    let index =
+        |pid: Option<u32>| scene.workers.iter().find(|worker| Some(worker.pid) == pid).and_then(|worker| worker.index);
     let accept_ns = connection.accepted_at.map(|at| at.saturating_sub(connection.established_at));
     vec![
         json!(scene.label()),
@@ -190,9 +189,12 @@ fn checks(scenes: &[SceneResult]) -> Table {
     let columns = [("scene", "scene"), ("what", "what"), ("agrees", "agrees"), ("counts", "counts")];
     let mut table = Table::new("checks", "Independent counts of the same thing", &columns).detailed();
     for scene in scenes {
-        table.rows.extend(scene.checks.iter().map(|check| {
-            vec![json!(scene.label()), json!(check.what), json!(check.agrees()), json!(check.told())]
-        }));
+        table.rows.extend(
+            scene
+                .checks
+                .iter()
+                .map(|check| vec![json!(scene.label()), json!(check.what), json!(check.agrees()), json!(check.told())]),
+        );
     }
     table
 }

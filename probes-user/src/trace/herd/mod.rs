@@ -48,11 +48,11 @@ pub static HOOKS: &[&str] = &[
     "inet_sock_set_state",
     "sk_data_ready",
     "tcp_child_process",
-    "ep_poll_callback",
+    "tcp_child_process_exit",
     "autoremove_wake_function",
     "ep_autoremove_wake_function",
     "pollwake",
-    "default_wake_function",
+    "ep_poll_callback",
 ];
 
 pub fn fold(questions: &'static [Question], context: &Context) -> Box<dyn Fold> {

@@ -18,10 +18,7 @@ pub fn of_scene(scene: &SceneResult) -> Numbers {
     put("woken_max", Value::from(totals.max_woken));
     put("wake_to_run_p50_ns", scene.latency.quantile(0.5).map_or(Value::Null, Value::from));
     put("busiest_ratio", rounded(scene.busiest()));
-    put(
-        "timer_wakeups_per_connection",
-        rounded(ratio(scene.wakeups_by(Cause::Timer), totals.connections)),
-    );
+    put("timer_wakeups_per_connection", rounded(ratio(scene.wakeups_by(Cause::Timer), totals.connections)));
     put("silent_per_connection", rounded(totals.per_connection(totals.silent)));
     put("sleepers_mean", rounded(totals.per_connection(totals.sleepers)));
     numbers.extend(contrast(scene));

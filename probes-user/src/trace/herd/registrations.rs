@@ -36,12 +36,8 @@ impl Registrations {
         if self.by_process.len() >= LIMIT && !self.by_process.contains_key(&(tgid, port)) {
             return;
         }
-        let registration = self.by_process.entry((tgid, port)).or_insert(Registration {
-            events,
-            set: 0,
-            removed: 0,
-            standing: true,
-        });
+        let registration =
+            self.by_process.entry((tgid, port)).or_insert(Registration { events, set: 0, removed: 0, standing: true });
         registration.events = events;
         registration.set += 1;
         registration.standing = true;
@@ -84,8 +80,7 @@ impl Registrations {
     }
 
     pub fn forget(&mut self, tgid: u32) {
-        let ports: Vec<u16> =
-            self.by_process.range((tgid, 0)..=(tgid, u16::MAX)).map(|((_, port), _)| *port).collect();
+        let ports: Vec<u16> = self.by_process.range((tgid, 0)..=(tgid, u16::MAX)).map(|((_, port), _)| *port).collect();
         for port in ports {
             self.by_process.remove(&(tgid, port));
             if let Some(processes) = self.standing.get_mut(&port) {

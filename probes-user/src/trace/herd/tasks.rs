@@ -24,9 +24,7 @@ pub enum State {
         interruptible: bool,
     },
     /// Woken, not yet runnable.
-    WakePending {
-        at: u64,
-    },
+    WakePending { at: u64 },
     Runnable {
         /// When it was woken; None = preempted.
         woken: Option<u64>,
@@ -119,9 +117,7 @@ impl Task {
         let voluntary = !preempted && prev_state & !REPORTED_PREEMPTED != 0;
         self.state = match (voluntary, pending) {
             (true, Some(at)) => State::WakePending { at },
-            (true, None) => {
-                State::Asleep { since: now, interruptible: prev_state & INTERRUPTIBLE != 0 }
-            }
+            (true, None) => State::Asleep { since: now, interruptible: prev_state & INTERRUPTIBLE != 0 },
             (false, _) => State::Runnable { woken: None },
         };
         self.on_cpu_ns += ran_ns;

@@ -17,10 +17,6 @@ use crate::evidence::statistics::{ratio, rounded};
 use crate::evidence::{ClaimResult, Finding};
 use crate::trace::Ending;
 
-/// Hooks without which no claim of the herd traces can be judged.
-pub const NEEDED: &[&str] =
-    &["sched_waking", "sched_wakeup", "sched_switch", "sys_enter", "sys_exit", "inet_sock_set_state"];
-
 /// Records of these kinds take no part in a verdict; losing them costs detail only.
 const NOT_USED: &[&str] = &["WaitWake", "DataReady", "Exec", "Fork"];
 
@@ -28,12 +24,7 @@ const NOT_USED: &[&str] = &["WaitWake", "DataReady", "Exec", "Fork"];
 type Blocked = (ClaimResult, String);
 
 /// Settles each question whose scene was asked for.
-pub fn judge(
-    questions: &[Question],
-    scenes: &[SceneResult],
-    plan: Option<&Plan>,
-    ending: &Ending,
-) -> Vec<Finding> {
+pub fn judge(questions: &[Question], scenes: &[SceneResult], plan: Option<&Plan>, ending: &Ending) -> Vec<Finding> {
     questions
         .iter()
         .filter(|question| plan.is_none_or(|plan| plan.asks_for(question.variant, Arrival::Sequential)))
@@ -69,11 +60,7 @@ fn settle(question: &Question, scenes: &[SceneResult], ending: &Ending) -> Findi
 }
 
 /// The variant's sequential scene, if all its evidence is there.
-fn usable<'a>(
-    variant: Variant,
-    scenes: &'a [SceneResult],
-    ending: &Ending,
-) -> Result<&'a SceneResult, Blocked> {
+fn usable<'a>(variant: Variant, scenes: &'a [SceneResult], ending: &Ending) -> Result<&'a SceneResult, Blocked> {
     run_is_sound(ending)?;
     let name = label(variant, Arrival::Sequential);
     let Some(scene) = scenes.iter().find(|scene| scene.is(variant, Arrival::Sequential)) else {
@@ -94,7 +81,7 @@ fn usable<'a>(
 }
 
 fn run_is_sound(ending: &Ending) -> Result<(), Blocked> {
-    if let Some((hook, why)) = ending.missing.iter().find(|(hook, _)| NEEDED.contains(&hook.as_str())) {
+    if let Some((hook, why)) = ending.missing.first() {
         return Err((ClaimResult::Unsupported, format!("{hook} did not attach: {why}")));
     }
     if let Some(error) = &ending.lab_error {
@@ -147,8 +134,7 @@ fn judged(scene: &SceneResult) -> Result<Vec<&Connection>, Blocked> {
         let why = format!("{silent} of {} connections show no waking at all", candidates.len());
         return Err(inconclusive(format!("positive control silent: {why}")));
     }
-    let judged: Vec<&Connection> =
-        candidates.into_iter().filter(|connection| !connection.woken.is_empty()).collect();
+    let judged: Vec<&Connection> = candidates.into_iter().filter(|connection| !connection.woken.is_empty()).collect();
     let floor = if mutex { JUDGED_RATIO_MUTEX } else { JUDGED_RATIO };
     let made = scene.connections.len();
     if ratio(judged.len() as u64, made as u64).is_none_or(|share| share < floor) {
@@ -158,11 +144,7 @@ fn judged(scene: &SceneResult) -> Result<Vec<&Connection>, Blocked> {
     Ok(judged)
 }
 
-fn decide(
-    question: &Question,
-    scene: &SceneResult,
-    numbers: &mut Numbers,
-) -> Result<(ClaimResult, String), Blocked> {
+fn decide(question: &Question, scene: &SceneResult, numbers: &mut Numbers) -> Result<(ClaimResult, String), Blocked> {
     let judged = judged(scene)?;
     let count = judged.len() as u64;
     numbers.insert("judged_count".to_owned(), Value::from(count));

@@ -1,8 +1,6 @@
 //! What the wake functions of wait-queue entries did, where function probes attach (a witness only).
 
-use probes_common::event::{
-    WAKE_AUTOREMOVE, WAKE_DEFAULT, WAKE_EP_AUTOREMOVE, WAKE_EP_CALLBACK, WAKE_POLL,
-};
+use probes_common::event::{WAKE_AUTOREMOVE, WAKE_DEFAULT, WAKE_EP_AUTOREMOVE, WAKE_EP_CALLBACK, WAKE_POLL};
 use serde_json::json;
 
 use super::crowd::Counts;

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::calls;
 use super::stack::Cause;
 use super::totals::Totals;
+use super::wait_queue;
 use super::watch_fold::WatchFold;
 use super::watch_remarks;
 use super::worker::Worker;
-use super::wait_queue;
 use crate::evidence::statistics::{ratio, rounded};
 use crate::evidence::{Ledger, Table};
 
@@ -73,12 +73,8 @@ fn listeners(watch: &WatchFold, totals: &std::collections::BTreeMap<u16, Totals>
 }
 
 fn woken(totals: &std::collections::BTreeMap<u16, Totals>) -> Table {
-    let columns = [
-        ("port", "port"),
-        ("woken_count", "woken"),
-        ("connections_count", "connections"),
-        ("share_ratio", "share"),
-    ];
+    let columns =
+        [("port", "port"), ("woken_count", "woken"), ("connections_count", "connections"), ("share_ratio", "share")];
     let mut table = Table::new("woken", "Sleeping waiters woken by one connection", &columns);
     for (port, totals) in totals {
         table.rows.extend(totals.histogram.iter().map(|(woken, count)| {

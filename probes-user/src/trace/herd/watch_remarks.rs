@@ -89,9 +89,8 @@ fn beside(port: u16, totals: &Totals) -> Vec<String> {
 
 fn mutex(watch: &WatchFold) -> Option<String> {
     let removed: u64 = watch.crowd.registrations.iter().map(|(_, _, registration)| registration.removed).sum();
-    (removed > 0).then(|| {
-        format!("listeners were taken out of epoll {removed} times: the workers take turns (accept mutex)")
-    })
+    (removed > 0)
+        .then(|| format!("listeners were taken out of epoll {removed} times: the workers take turns (accept mutex)"))
 }
 
 fn timers(watch: &WatchFold) -> Option<String> {
