@@ -178,11 +178,8 @@ fn hooks(page: &mut Page, hooks: &[HookReport], style: Style) {
         let why = hook.why_not.as_deref().unwrap_or("not tried");
         page.hanging("not attached: ", 14, &format!("{} ({why}): {}", hook.hook, hook.lost_without));
     }
-    let optional: Vec<&str> = hooks
-        .iter()
-        .filter(|hook| hook.attached_as.is_none() && !hook.needed)
-        .map(|hook| hook.hook.as_str())
-        .collect();
+    let optional: Vec<&str> =
+        hooks.iter().filter(|hook| hook.attached_as.is_none() && !hook.needed).map(|hook| hook.hook.as_str()).collect();
     if !optional.is_empty() && !style.verbose {
         page.hanging("", 4, &format!("without (less precise, -v says how): {}", optional.join(", ")));
     }

@@ -141,9 +141,10 @@ impl Crowd {
             Cause::Cascade => self.cascade_owner(header),
             _ => None,
         };
-        timeline.note(header.ktime, Lane::Worker(waking.target), || {
-            let how = if waited { "woken" } else { "waked, not asleep" };
-            format!("{how} by {}", cause.name())
+        timeline.note(header.ktime, Lane::Worker(waking.target), || match (waited, cause) {
+            (true, Cause::Connection) => "woken by conn.".to_owned(),
+            (true, cause) => format!("woken by {}", cause.name()),
+            (false, _) => "(not asleep)".to_owned(),
         });
         if cause == Cause::Connection && met == Met::Unknown {
             self.counts.unknown_state += 1;
@@ -205,7 +206,7 @@ impl Crowd {
             let left = worker.task.switch_out(now, switch.prev_state, switch.flags & SWITCH_PREEMPT != 0);
             if let Some(episode) = &mut worker.episode {
                 episode.switches += 1;
-                episode.on_cpu_ns += left.ran_ns;
+                episode.on_cpu_ns = episode.on_cpu_ns.saturating_add(left.ran_ns);
             }
             let waits = worker.waits_since().is_some();
             timeline.note(now, Lane::Worker(switch.prev), || {
@@ -240,12 +241,12 @@ impl Crowd {
         worker.useless += u64::from(episode.useless());
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.switches += episode.switches;
-        connection.on_cpu_ns += episode.on_cpu_ns;
+        connection.on_cpu_ns = connection.on_cpu_ns.saturating_add(episode.on_cpu_ns);
         connection.silent += u32::from(episode.silent());
         if episode.useless() {
             connection.useless += 1;
             connection.wasted_switches += episode.switches;
-            connection.wasted_ns += episode.on_cpu_ns;
+            connection.wasted_ns = connection.wasted_ns.saturating_add(episode.on_cpu_ns);
         }
     }
 
@@ -374,7 +375,7 @@ impl Crowd {
         self.gone.eagain += worker.eagain;
         self.gone.wakeups += worker.wakeups.values().sum::<u64>();
         self.gone.timer += worker.wakeups_by(Cause::Timer);
-        self.gone.on_cpu_ns += worker.task.on_cpu_ns;
+        self.gone.on_cpu_ns = self.gone.on_cpu_ns.saturating_add(worker.task.on_cpu_ns);
     }
 
     fn wait_wake(&mut self, wake: &WaitWake) {
@@ -388,7 +389,7 @@ impl Crowd {
 fn told(exit: &SysExit) -> String {
     let name = calls::name(exit.nr);
     match exit.ret {
-        calls::EAGAIN => format!("{name} → EAGAIN"),
+        calls::EAGAIN => "EAGAIN".to_owned(),
         ret if ret < 0 => format!("{name} → error {}", -ret),
         ret if calls::is_accept(exit.nr) => format!("{name} → fd {ret}"),
         ret => format!("{name} → {ret}"),

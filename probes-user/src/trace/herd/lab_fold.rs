@@ -112,7 +112,7 @@ impl Fold for LabFold {
         let findings = verdict::judge(self.questions, &self.done, self.plan.as_ref(), ending);
         let mut ledger = lab_ledger::ledger(&self.done);
         if self.damaged_marks > 0 {
-            ledger.remarks.push(format!("{} marks could not be read", self.damaged_marks));
+            ledger.remarks.push(format!("marks that could not be read: {}", self.damaged_marks));
         }
         if findings.is_empty() && self.plan.is_some() {
             ledger.remarks.push("no claim rests on the chosen scenes: numbers only".to_owned());

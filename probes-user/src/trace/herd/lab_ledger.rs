@@ -16,6 +16,7 @@ pub fn ledger(scenes: &[SceneResult]) -> Ledger {
         tables: vec![
             herd(scenes),
             cost(scenes),
+            balance(scenes),
             workers(scenes),
             connections(scenes),
             checks(scenes),
@@ -39,7 +40,6 @@ fn herd(scenes: &[SceneResult]) -> Table {
             ("woken_max", "max"),
             ("cascades_per_connection", "cascade"),
             ("silent_per_connection", "silent"),
-            ("eagain_per_connection", "EAGAIN"),
             ("useless_per_connection", "useless"),
         ],
     );
@@ -58,7 +58,6 @@ fn herd(scenes: &[SceneResult]) -> Table {
                 json!(totals.max_woken),
                 per(totals.cascades),
                 per(totals.silent),
-                per(totals.eagain),
                 per(totals.useless),
             ]
         })
@@ -69,18 +68,16 @@ fn herd(scenes: &[SceneResult]) -> Table {
 fn cost(scenes: &[SceneResult]) -> Table {
     let mut table = Table::new(
         "cost",
-        "Cost per connection, and balance (order: FIFO = longest asleep, LIFO = last to sleep)",
+        "Cost per connection (wasted = of workers that got nothing; run = from waking to running)",
         &[
             ("scene", "scene"),
+            ("eagain_per_connection", "EAGAIN"),
             ("switches_per_connection", "switches"),
             ("wasted_switches_per_connection", "wasted"),
             ("on_cpu_us_per_connection", "cpu µs"),
             ("wasted_us_per_connection", "wasted µs"),
-            ("wake_to_run_p50_us", "run µs"),
-            ("timer_wakeups_per_connection", "timer"),
-            ("gini_ratio", "Gini"),
-            ("busiest_ratio", "top"),
-            ("order", "order"),
+            ("wake_to_run_p50_us", "run p50 µs"),
+            ("wake_to_run_p99_us", "p99 µs"),
         ],
     );
     table.rows = scenes
@@ -88,16 +85,42 @@ fn cost(scenes: &[SceneResult]) -> Table {
         .map(|scene| {
             let totals = &scene.totals;
             let per = |sum| rounded(totals.per_connection(sum));
+            let latency = |share| rounded(scene.latency.quantile(share).and_then(|ns| ratio(ns, 1000)));
             vec![
                 json!(scene.label()),
+                per(totals.eagain),
                 per(totals.switches),
                 per(totals.wasted_switches),
                 rounded(totals.us_per_connection(totals.on_cpu_ns)),
                 rounded(totals.us_per_connection(totals.wasted_ns)),
-                rounded(scene.latency.quantile(0.5).and_then(|ns| ratio(ns, 1000))),
-                rounded(ratio(scene.wakeups_by(Cause::Timer), totals.connections)),
+                latency(0.5),
+                latency(0.99),
+            ]
+        })
+        .collect();
+    table
+}
+
+fn balance(scenes: &[SceneResult]) -> Table {
+    let mut table = Table::new(
+        "balance",
+        "Balance, and who is woken first (FIFO = longest asleep, LIFO = last to sleep, first = first forked)",
+        &[
+            ("scene", "scene"),
+            ("gini_ratio", "Gini"),
+            ("busiest_ratio", "busiest"),
+            ("timer_wakeups_per_connection", "timer wakeups"),
+            ("order", "order"),
+        ],
+    );
+    table.rows = scenes
+        .iter()
+        .map(|scene| {
+            vec![
+                json!(scene.label()),
                 rounded(scene.gini()),
                 rounded(scene.busiest()),
+                rounded(ratio(scene.wakeups_by(Cause::Timer), scene.totals.connections)),
                 json!(Order::of(scene).told(scene.mark.variant)),
             ]
         })

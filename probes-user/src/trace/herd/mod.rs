@@ -61,3 +61,8 @@ pub fn fold(questions: &'static [Question], context: &Context) -> Box<dyn Fold> 
         Mode::Watch => Box::new(watch_fold::WatchFold::new(context)),
     }
 }
+
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod tests;

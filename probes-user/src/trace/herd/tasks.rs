@@ -120,7 +120,7 @@ impl Task {
             (true, None) => State::Asleep { since: now, interruptible: prev_state & INTERRUPTIBLE != 0 },
             (false, _) => State::Runnable { woken: None },
         };
-        self.on_cpu_ns += ran_ns;
+        self.on_cpu_ns = self.on_cpu_ns.saturating_add(ran_ns);
         if voluntary {
             self.voluntary += 1;
         } else {

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 /// More than a connection has to tell, less than a terminal can bear.
 const MAX_NOTES: usize = 400;
 const WIDTH: usize = 100;
-const TIME_WIDTH: usize = 10;
+const TIME_WIDTH: usize = 8;
+const CLIENT_WIDTH: usize = 13;
+const SOFTIRQ_WIDTH: usize = 12;
+/// Workers drawn; more do not fit.
+const WORKERS: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
@@ -70,20 +74,24 @@ impl Timeline {
         };
         let mut notes = self.notes.clone();
         notes.sort_by_key(|note| note.at);
-        let mut lanes = vec![Lane::Client, Lane::Softirq];
         let workers: BTreeSet<Lane> =
             notes.iter().map(|note| note.lane).filter(|lane| matches!(lane, Lane::Worker(_))).collect();
-        lanes.extend(&workers);
-        let shown = lanes.len().min(7);
-        let width = (WIDTH - TIME_WIDTH) / shown;
-        let mut lines = vec![format!("connection {wanted}, µs since connect()")];
-        lines.push(row("µs", lanes[..shown].iter().map(|lane| heading(*lane, &name)), width));
+        let mut lanes = vec![Lane::Client, Lane::Softirq];
+        lanes.extend(workers.iter().take(WORKERS));
+        let drawn = workers.len().clamp(1, WORKERS);
+        let width = (WIDTH - TIME_WIDTH - CLIENT_WIDTH - SOFTIRQ_WIDTH) / drawn;
+        let mut widths = vec![CLIENT_WIDTH, SOFTIRQ_WIDTH];
+        widths.resize(lanes.len(), width.min(24));
+        let headings: Vec<String> = lanes.iter().map(|lane| heading(*lane, &name)).collect();
+        let mut lines = vec![format!("connection {wanted}, µs since connect()"), row("µs", &headings, &widths)];
         for note in &notes {
-            let Some(column) = lanes[..shown].iter().position(|lane| *lane == note.lane) else { continue };
-            lines.push(row(&micros(origin, note.at), cells(column, &note.text), width));
+            let Some(column) = lanes.iter().position(|lane| *lane == note.lane) else { continue };
+            let mut cells = vec![String::new(); lanes.len()];
+            cells[column].clone_from(&note.text);
+            lines.push(row(&micros(origin, note.at), &cells, &widths));
         }
-        if lanes.len() > shown {
-            lines.push(format!("({} more workers not drawn)", lanes.len() - shown));
+        if workers.len() > WORKERS {
+            lines.push(format!("({} more workers not drawn)", workers.len() - WORKERS));
         }
         lines
     }
@@ -97,21 +105,21 @@ fn heading(lane: Lane, name: &impl Fn(u32) -> String) -> String {
     }
 }
 
-fn cells(column: usize, text: &str) -> impl Iterator<Item = String> {
-    std::iter::repeat_n(String::new(), column).chain(std::iter::once(text.to_owned()))
-}
-
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one connection")]
 fn micros(origin: u64, at: u64) -> String {
     let (sign, ns) = if at < origin { ("-", origin - at) } else { ("", at - origin) };
     format!("{sign}{:.1}", ns as f64 / 1000.0)
 }
 
-fn row(time: &str, cells: impl Iterator<Item = String>, width: usize) -> String {
-    let mut line = format!("{time:>width$}", width = TIME_WIDTH - 2);
-    for cell in cells {
-        let cut: String = cell.chars().take(width - 1).collect();
-        line.push_str(&format!(" {cut:<fill$}", fill = width - 1));
+fn row(time: &str, cells: &[String], widths: &[usize]) -> String {
+    let mut line = format!("{time:>TIME_WIDTH$}");
+    for (cell, width) in cells.iter().zip(widths) {
+        let mut text: String = cell.chars().take(width - 1).collect();
+        if text.len() < cell.len() {
+            text.pop();
+            text.push('…');
+        }
+        line.push_str(&format!(" {text:<fill$}", fill = width - 1));
     }
     line.trim_end().to_owned()
 }

@@ -115,7 +115,7 @@ fn controls_spoke(scene: &SceneResult) -> Result<(), Blocked> {
         (counts.unknown_state, "wakings of tasks whose state was not known"),
     ];
     match open.iter().find(|(count, _)| *count > 0) {
-        Some((count, what)) => Err(inconclusive(format!("{count} {what}"))),
+        Some((count, what)) => Err(inconclusive(format!("{what}: {count}"))),
         None => Ok(()),
     }
 }

@@ -101,7 +101,7 @@ impl Fold for WatchFold {
         let mut ledger = watch_ledger::ledger(&self);
         let lost: u64 = ending.lost.values().sum();
         if lost > 0 {
-            ledger.remarks.insert(0, format!("{lost} records lost: all numbers are too low"));
+            ledger.remarks.insert(0, format!("records lost, so that all numbers are too low: {lost}"));
         }
         for (hook, why) in &ending.missing {
             ledger.remarks.insert(0, format!("{hook} did not attach ({why}): what rests on it is missing"));

@@ -75,7 +75,7 @@ fn beside(port: u16, totals: &Totals) -> Vec<String> {
     }
     let queued = totals.connections - totals.accepted;
     if queued > 0 {
-        remarks.push(format!("port {port}: {queued} connections were accepted by nobody so far"));
+        remarks.push(format!("port {port}: connections accepted by nobody so far: {queued}"));
     }
     let wasted = totals.us_per_connection(totals.wasted_ns).unwrap_or(0.0);
     if totals.useless > 0 {
@@ -124,9 +124,9 @@ fn doubts(watch: &WatchFold) -> Vec<String> {
     let gone = &watch.crowd.gone;
     let told = [
         (counts.unattributed, "wakings by connections that began before the watch or were lost"),
-        (counts.no_stack, "wakings without a kernel stack: their cause is not known"),
+        (counts.no_stack, "wakings without a kernel stack, their cause is not known"),
         (counts.accepts_unseen, "accepts of connections whose beginning was not seen"),
-        (gone.workers, "workers have exited; their connections count, their rows are gone"),
+        (gone.workers, "workers that exited (their connections count, their rows are gone)"),
     ];
-    told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{what}: {count}")).collect()
 }
