@@ -1,1 +1,3 @@
+//! The kernel model: the only readers of /proc and /sys.
 
+pub mod btf;
