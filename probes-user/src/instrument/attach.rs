@@ -10,24 +10,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use probes_common::Offsets;
 use probes_common::config::Config;
 
 use super::hook::{Hook, Instrument, Rung, hook};
 use super::object::{Linked, Maps};
 use super::sys::{self, ProgramSpec};
+use crate::kernel::btf::Facts;
 use crate::render::report::HookReport;
-
-/// What the running kernel's BTF says, as the loader needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    pub offsets: Offsets,
-    /// `btf_trace_<name>` typedefs by tracepoint.
-    pub tracepoints: BTreeMap<String, u32>,
-    /// FUNC ids by function, where the name is unique.
-    pub functions: BTreeMap<String, u32>,
-    pub switch_has_state: bool,
-}
 
 /// Takes rungs away, for tests and for looking at the ladder: `sched_waking` or `sched_waking:tp_btf`.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +93,7 @@ impl Setup<'_> {
         Config {
             direct: u32::from(direct),
             pid_mask: self.pid_bytes - 1,
-            switch_has_state: u32::from(self.facts.switch_has_state),
+            switch_has_state: u32::from(self.facts.tracepoint("sched_switch").is_some_and(|t| t.args >= 4)),
             bracketed: u32::from(bracketed),
             syscalls,
         }
@@ -183,8 +172,11 @@ impl Attacher<'_> {
         rung: Rung,
     ) -> Result<Result<Attached, String>> {
         let id = match rung {
-            Rung::TpBtf => self.setup.facts.tracepoints.get(hook.symbol).copied(),
-            Rung::Fentry | Rung::Fexit => self.setup.facts.functions.get(hook.symbol).copied(),
+            Rung::TpBtf => self.setup.facts.tracepoint(hook.symbol).map(|tracepoint| tracepoint.id),
+            // Of several namesakes BTF does not say which is meant.
+            Rung::Fentry | Rung::Fexit => {
+                self.setup.facts.function(hook.symbol).filter(|f| f.unique()).map(|f| f.id)
+            }
             Rung::RawTp => Some(0),
         };
         let Some(id) = id else {
@@ -220,7 +212,7 @@ impl Attacher<'_> {
         let has = |program: &str| self.attached.iter().any(|a| a.program == program);
         let bracketed = has("tcp_child_process") && has("tcp_child_process_exit");
         let config = self.setup.config(direct, bracketed);
-        let linked = Linked::new(instrument, &self.setup.facts.offsets, &config, &mut self.maps)?;
+        let linked = Linked::new(instrument, &self.setup.facts.offsets(), &config, &mut self.maps)?;
         self.linked.insert(key, linked);
         self.spent("link", started);
         Ok(())

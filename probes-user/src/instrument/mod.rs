@@ -7,6 +7,6 @@ pub mod memory;
 pub mod object;
 pub mod sys;
 
-pub use attach::{Attachment, Facts, Setup, Without, attach};
+pub use attach::{Attachment, Setup, Without, attach};
 pub use hook::{Hook, INSTRUMENTS, Instrument, Rung};
 pub use memory::Shared;

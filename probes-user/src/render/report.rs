@@ -64,4 +64,6 @@ pub struct Report {
     pub ending: Ending,
     pub hooks: Vec<HookReport>,
     pub stats: Option<StatsReport>,
+    /// Why the recording is incomplete, if one was asked for and failed.
+    pub record_error: Option<String>,
 }

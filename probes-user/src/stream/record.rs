@@ -81,41 +81,53 @@ impl<W: Write> Recorder<W> {
     }
 }
 
-/// Reads a recording whole; `take` gets the items in their stored order.
-///
-/// # Errors
-/// A foreign file, a damaged frame, or a file that was cut short. What came before the fault has been taken.
-pub fn replay(mut file: impl Read, begin: impl FnOnce(&Head), mut take: impl FnMut(Item)) -> Result<Tail> {
-    let mut magic = [0; MAGIC.len()];
-    match file.read_exact(&mut magic) {
-        Ok(()) if &magic == MAGIC => {}
-        Ok(()) => bail!("it does not begin with {:?}", String::from_utf8_lossy(MAGIC).trim_end()),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bail!("it is too short to be a recording"),
-        Err(error) => return Err(error.into()),
-    }
-    let Some((HEAD, head)) = frame(&mut file)? else { bail!("it has no head") };
-    begin(&serde_json::from_slice(&head).context("its head is damaged or of another version")?);
-    let mut frames = 0;
-    while let Some((tag, payload)) = frame(&mut file)? {
-        match tag {
-            EVENT => take(Item::Event(decode(&payload).with_context(|| format!("frame {frames} is damaged"))?)),
-            MARK => take(Item::Mark(mark(&payload).with_context(|| format!("frame {frames} is damaged"))?)),
-            TAIL => {
-                let tail: Tail = serde_json::from_slice(&payload).context("its tail is damaged")?;
-                if tail.frames != frames {
-                    bail!("it holds {frames} items, its tail says {}", tail.frames);
-                }
-                return Ok(tail);
-            }
-            other => bail!("frame {frames} has the unknown tag {other:#04x}"),
-        }
-        frames += 1;
-    }
-    bail!("it was cut short after {frames} items: no tail")
+/// A recording whose head has been read.
+#[derive(Debug)]
+pub struct Recording<R: Read> {
+    pub head: Head,
+    file: R,
 }
 
-fn mark(payload: &[u8]) -> Result<Mark> {
-    Ok(serde_json::from_slice(payload)?)
+impl<R: Read> Recording<R> {
+    /// # Errors
+    /// A foreign file, one of another version, or one without a whole head.
+    pub fn open(mut file: R) -> Result<Recording<R>> {
+        let mut magic = [0; MAGIC.len()];
+        match file.read_exact(&mut magic) {
+            Ok(()) if &magic == MAGIC => {}
+            Ok(()) => bail!("it is no recording: it does not begin with {:?}", String::from_utf8_lossy(MAGIC).trim_end()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bail!("it is too short to be a recording"),
+            Err(error) => return Err(error.into()),
+        }
+        let Some((HEAD, head)) = frame(&mut file)? else { bail!("it has no head") };
+        let head = serde_json::from_slice(&head).context("its head is damaged or of another version")?;
+        Ok(Recording { head, file })
+    }
+
+    /// Hands out the items in their stored order; returns how the stream ended.
+    ///
+    /// # Errors
+    /// A damaged frame, or a file that was cut short. What came before the fault has been taken.
+    pub fn items(mut self, mut take: impl FnMut(Item)) -> Result<Tail> {
+        let mut frames = 0;
+        while let Some((tag, payload)) = frame(&mut self.file)? {
+            let damaged = || format!("frame {frames} is damaged");
+            match tag {
+                EVENT => take(Item::Event(decode(&payload).with_context(damaged)?)),
+                MARK => take(Item::Mark(serde_json::from_slice::<Mark>(&payload).with_context(damaged)?)),
+                TAIL => {
+                    let tail: Tail = serde_json::from_slice(&payload).context("its tail is damaged")?;
+                    if tail.frames != frames {
+                        bail!("it holds {frames} items, its tail says {}", tail.frames);
+                    }
+                    return Ok(tail);
+                }
+                other => bail!("frame {frames} has the unknown tag {other:#04x}"),
+            }
+            frames += 1;
+        }
+        bail!("it was cut short after {frames} items: no tail")
+    }
 }
 
 /// None = end of file at a frame's border.
@@ -139,5 +151,93 @@ fn frame(file: &mut impl Read) -> Result<Option<(u8, Vec<u8>)>> {
         Ok(()) => Ok(Some((tag, payload))),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bail!("it was cut short inside a frame"),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{Body, Event};
+    use crate::trace::Mode;
+    use probes_common::event::{Exit, Header, Kind, Switch};
+
+    fn head() -> Head {
+        let kernel =
+            KernelReport { release: "6.1.0".into(), version: "#1".into(), machine: "x86_64".into(), cpus: 2 };
+        let context = Context {
+            trace: "epoll-herd".into(),
+            mode: Mode::Lab,
+            options: serde_json::json!({"workers": 4}),
+            symbols: Vec::new(),
+            attached: vec!["sched_waking".into()],
+            timeline: None,
+        };
+        Head { kernel, context, hooks: Vec::new() }
+    }
+
+    fn items() -> Vec<Item> {
+        let header = |kind: Kind| Header {
+            ktime: 5,
+            kind: kind as u16,
+            len: kind.record_len() as u16,
+            ..Header::default()
+        };
+        vec![
+            Item::Mark(Mark { ktime: 1, name: "scene".into(), data: serde_json::json!({"n": 1}) }),
+            Item::Event(Event { header: header(Kind::Exit), body: Body::Exit(Exit { pid: 1, tgid: 1 }) }),
+            Item::Event(Event {
+                header: header(Kind::Switch),
+                body: Body::Switch(Switch { prev: 1, next: 2, prev_state: 0, flags: 3 }),
+            }),
+        ]
+    }
+
+    fn file() -> Vec<u8> {
+        let mut recorder = Recorder::new(Vec::new(), &head()).unwrap();
+        for item in items() {
+            recorder.item(&item).unwrap();
+        }
+        recorder.finish(&Ending { emitted: 2, ..Ending::default() }, None).unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Head, Vec<Item>, Tail)> {
+        let recording = Recording::open(bytes)?;
+        let head = recording.head.clone();
+        let mut items = Vec::new();
+        let tail = recording.items(|item| items.push(item))?;
+        Ok((head, items, tail))
+    }
+
+    #[test]
+    fn what_is_recorded_is_replayed() {
+        let (read_head, read_items, tail) = read(&file()).unwrap();
+        assert_eq!(read_head, head());
+        assert_eq!(read_items, items());
+        assert_eq!((tail.frames, tail.ending.emitted), (3, 2));
+    }
+
+    #[test]
+    fn every_truncation_is_told() {
+        let whole = file();
+        for len in 0..whole.len() {
+            let error = read(&whole[..len]).unwrap_err().to_string();
+            assert!(error.contains("short") || error.contains("no head"), "{len}: {error}");
+        }
+    }
+
+    #[test]
+    fn foreign_files_are_refused() {
+        let error = read(b"\x7fELF and so on, long enough").unwrap_err().to_string();
+        assert!(error.contains("no recording"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damage_never_panics(at in 0usize..400, value in 0u8..) {
+            let mut bytes = file();
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let _outcome = read(&bytes);
+        }
     }
 }

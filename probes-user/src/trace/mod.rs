@@ -92,6 +92,8 @@ pub trait Trace: Sync {
     fn claims(&self) -> &'static [Claim];
     /// Programs by name; each belongs to one instrument.
     fn hooks(&self) -> &'static [&'static str];
+    /// x86-64 numbers of the system calls that are followed.
+    fn syscalls(&self) -> &'static [u32];
     /// Kernel functions that the fold looks for in stacks.
     fn symbols(&self) -> &'static [&'static str];
     /// The doc page, printed by `probes explain`.
@@ -102,4 +104,11 @@ pub trait Trace: Sync {
     /// The options as written into [`Context::options`].
     fn lab_options(&self, options: &LabOptions) -> serde_json::Value;
     fn fold(&self, context: &Context) -> Box<dyn Fold>;
+}
+
+/// Every trace there is, in the order of the lists. The command line, docs and checks are made from it.
+pub static TRACES: &[&dyn Trace] = &[];
+
+pub fn find(name: &str) -> Option<&'static dyn Trace> {
+    TRACES.iter().copied().find(|trace| trace.name() == name)
 }
