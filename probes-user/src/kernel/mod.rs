@@ -1,3 +1,4 @@
 //! The kernel model: the only readers of /proc and /sys.
 
 pub mod btf;
+mod filter;
