@@ -2,3 +2,4 @@
 
 pub mod btf;
 mod filter;
+pub mod symbols;
