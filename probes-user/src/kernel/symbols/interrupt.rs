@@ -11,14 +11,14 @@
 /// - `asm_sysvec_*` and their C parts `sysvec_*`, `__sysvec_*`: timer, IPIs, hypervisor callbacks;
 /// - `asm_common_interrupt`, `common_interrupt`, `__common_interrupt`: devices; `*spurious_interrupt`;
 /// - `fred_sysvec_*`, `fred_extint`, `fred_entry_from_kernel`, `asm_fred_entrypoint_kernel`: the same on
-///   CPUs with FRED (6.9, entry_fred.c);
+///   CPUs with FRED (6.9, entry_fred.c; Debian's 6.1 has the names too);
 /// - `asm_exc_*`: exceptions. A page fault inside a copy is also no call by the code that faulted;
 /// - `exc_nmi` and the labels of its entry (`first_nmi`, `repeat_nmi`, `end_repeat_nmi`);
 /// - `irq_exit_rcu`, `__irq_exit_rcu`, `irq_exit`: softirqs that run when an interrupt ends
 ///   (kernel/softirq.c). Only interrupt entries call them.
 ///
 /// No boundaries, although they change stacks:
-/// - `__do_softirq`, `handle_softirqs` (6.10), `do_softirq`, `do_softirq_own_stack`, `__local_bh_enable_ip`:
+/// - `__do_softirq`, `handle_softirqs` (its body in later kernels and stable updates), `do_softirq`, `do_softirq_own_stack`, `__local_bh_enable_ip`:
 ///   a sender on loopback runs its own receive path there, by plain calls from `__dev_queue_xmit`. If the
 ///   softirq did begin at the end of an interrupt, `irq_exit_rcu` follows further down;
 /// - `asm_call_on_stack`, `asm_call_irq_on_stack`, `asm_call_sysvec_on_stack` (5.8 to 5.11, entry_64.S):

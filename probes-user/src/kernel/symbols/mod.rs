@@ -23,7 +23,7 @@ const KALLSYMS: &str = "/proc/kallsyms";
 #[derive(Debug)]
 pub enum Error {
     Unreadable(io::Error),
-    /// Every address is shown as zero (`kallsyms_show_value` in kernel/kallsyms.c, since 6.6 kernel/ksyms_common.c).
+    /// Every address is shown as zero: `kallsyms_show_value` of the kernel said no.
     Hidden,
 }
 
