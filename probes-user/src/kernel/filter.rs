@@ -20,6 +20,14 @@ impl Filter {
         self.bits[bit / 64] |= 1 << (bit % 64);
     }
 
+    /// Every name that begins with `prefix`, which has 7 bytes or more.
+    pub(super) fn add_prefix(&mut self, prefix: &[u8]) {
+        match prefix.get(..8) {
+            Some(head) => self.add(head),
+            None => (0..=u8::MAX).for_each(|next| self.add(&[prefix, &[next]].concat())),
+        }
+    }
+
     /// `head` are the first 8 bytes of a name; what follows a zero byte does not count.
     pub(super) fn may_hold(&self, head: [u8; 8]) -> bool {
         let bit = hash(head);
@@ -64,6 +72,11 @@ mod tests {
             *b"longer t",
             *b"\x01\x01\0\x01abc\xff",
         ] {
+            assert!(filter.may_hold(head), "{head:?}");
+        }
+        filter.add_prefix(b"sysvec_");
+        filter.add_prefix(b"asm_sysvec_");
+        for head in [*b"sysvec_\0", *b"sysvec_x", *b"asm_sysv"] {
             assert!(filter.may_hold(head), "{head:?}");
         }
         assert!(!filter.may_hold(*b"z\0\0\0\0\0\0\0"));

@@ -18,48 +18,44 @@
 ///   (kernel/softirq.c). Only interrupt entries call them.
 ///
 /// No boundaries, although they change stacks:
-/// - `__do_softirq`, `handle_softirqs` (its body in later kernels and stable updates), `do_softirq`, `do_softirq_own_stack`, `__local_bh_enable_ip`:
-///   a sender on loopback runs its own receive path there, by plain calls from `__dev_queue_xmit`. If the
-///   softirq did begin at the end of an interrupt, `irq_exit_rcu` follows further down;
+/// - `__do_softirq`, `handle_softirqs` (its body in later kernels and stable updates), `do_softirq`,
+///   `do_softirq_own_stack`, `__local_bh_enable_ip`: a sender on loopback runs its own receive path there,
+///   by plain calls from `__dev_queue_xmit`. If the softirq did begin at the end of an interrupt,
+///   `irq_exit_rcu` follows further down;
 /// - `asm_call_on_stack`, `asm_call_irq_on_stack`, `asm_call_sysvec_on_stack` (5.8 to 5.11, entry_64.S):
 ///   three labels of one address, through which `do_softirq_own_stack` goes as well as interrupts. A real
 ///   interrupt shows its `sysvec_*` or `common_interrupt` one frame below.
 pub fn is_interrupt_boundary(name: &str) -> bool {
-    const PREFIXES: [&str; 5] = [
-        "asm_sysvec_",
-        "sysvec_",
-        "__sysvec_",
-        "fred_sysvec_",
-        "asm_exc_",
-    ];
-    // Most of the 120 000 names end here.
-    if !matches!(
-        name.as_bytes().first(),
-        Some(b'a' | b's' | b'_' | b'f' | b'c' | b'e' | b'r' | b'i')
-    ) {
-        return false;
-    }
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || matches!(
-            name,
-            "asm_common_interrupt"
-                | "common_interrupt"
-                | "__common_interrupt"
-                | "asm_spurious_interrupt"
-                | "spurious_interrupt"
-                | "__spurious_interrupt"
-                | "asm_fred_entrypoint_kernel"
-                | "fred_entry_from_kernel"
-                | "fred_extint"
-                | "exc_nmi"
-                | "first_nmi"
-                | "repeat_nmi"
-                | "end_repeat_nmi"
-                | "irq_exit"
-                | "irq_exit_rcu"
-                | "__irq_exit_rcu"
-        )
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
 }
+
+/// At least 7 bytes each, see `Filter::add_prefix`.
+pub(super) const PREFIXES: [&str; 5] = [
+    "asm_sysvec_",
+    "sysvec_",
+    "__sysvec_",
+    "fred_sysvec_",
+    "asm_exc_",
+];
+
+pub(super) const NAMES: [&str; 16] = [
+    "asm_common_interrupt",
+    "common_interrupt",
+    "__common_interrupt",
+    "asm_spurious_interrupt",
+    "spurious_interrupt",
+    "__spurious_interrupt",
+    "asm_fred_entrypoint_kernel",
+    "fred_entry_from_kernel",
+    "fred_extint",
+    "exc_nmi",
+    "first_nmi",
+    "repeat_nmi",
+    "end_repeat_nmi",
+    "irq_exit",
+    "irq_exit_rcu",
+    "__irq_exit_rcu",
+];
 
 #[cfg(test)]
 mod tests {

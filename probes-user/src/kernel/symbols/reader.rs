@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::Read;
 
 use super::super::filter::Filter;
-use super::{Error, is_interrupt_boundary};
+use super::{Error, interrupt, is_interrupt_boundary};
 use crate::trace::Symbol;
 
 const CHUNK: usize = 64 * 1024;
@@ -51,31 +51,54 @@ pub(super) fn any_address(piece: &[u8]) -> bool {
 struct Line<'a> {
     address: u64,
     kind: u8,
-    name: &'a [u8],
+    /// The name and what follows it.
+    tail: &'a [u8],
 }
 
+/// x86-64 writes 16 digits, a blank, the type, a blank, the name.
 fn parse(line: &[u8]) -> Option<Line<'_>> {
-    let digits = line.iter().position(|&b| b == b' ')?;
-    let mut address = 0_u64;
-    for digit in &line[..digits] {
-        address = address.checked_mul(16)? | u64::from(char::from(*digit).to_digit(16)?);
-    }
-    let [kind, b' ', rest @ ..] = line.get(digits + 1..)? else {
+    let (digits, rest) = line.split_first_chunk::<16>()?;
+    let [b' ', kind, b' ', tail @ ..] = rest else {
         return None;
     };
-    let len = rest
-        .iter()
-        .position(|b| b.is_ascii_whitespace())
-        .unwrap_or(rest.len());
+    let mut address = 0;
+    for digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        address = address << 4 | u64::from(value);
+    }
     Some(Line {
         address,
         kind: *kind,
-        name: &rest[..len],
+        tail,
     })
 }
 
+/// The base name at the start of `tail`: `foo.isra.0.cold` is a piece of `foo`.
+fn base(tail: &[u8]) -> &[u8] {
+    &tail[..base_len(tail)]
+}
+
+/// The first 8 bytes of the base name, zeros after its end.
+fn head(tail: &[u8]) -> [u8; 8] {
+    let mut head = [0; 8];
+    let piece = &tail[..tail.len().min(8)];
+    let len = base_len(piece);
+    head[..len].copy_from_slice(&piece[..len]);
+    head
+}
+
+fn base_len(tail: &[u8]) -> usize {
+    tail.iter()
+        .position(|b| matches!(b, b'.' | b'\t' | b' ' | b'\n'))
+        .unwrap_or(tail.len())
+}
+
 struct Reader<'a> {
-    wanted: HashSet<&'a [u8]>,
+    wanted: HashSet<&'a str>,
     filter: Filter,
     /// Start of every text symbol: the ends of the wanted ones are among them.
     text: Vec<u64>,
@@ -88,7 +111,13 @@ impl<'a> Reader<'a> {
         for name in wanted {
             filter.add(name.as_bytes());
         }
-        let wanted = wanted.iter().map(|n| n.as_bytes()).collect();
+        interrupt::NAMES
+            .iter()
+            .for_each(|name| filter.add(name.as_bytes()));
+        interrupt::PREFIXES
+            .iter()
+            .for_each(|prefix| filter.add_prefix(prefix.as_bytes()));
+        let wanted = wanted.iter().copied().collect();
         Self {
             wanted,
             filter,
@@ -111,7 +140,7 @@ impl<'a> Reader<'a> {
         let Some(Line {
             address,
             kind: b't' | b'T' | b'w' | b'W',
-            name,
+            tail,
         }) = parse(line)
         else {
             return;
@@ -120,23 +149,19 @@ impl<'a> Reader<'a> {
             return;
         }
         self.text.push(address);
-        let base = base(name);
-        if self.is_wanted(base) {
-            let name = String::from_utf8_lossy(base).into_owned();
+        if !self.filter.may_hold(head(tail)) {
+            return;
+        }
+        let Ok(name) = std::str::from_utf8(base(tail)) else {
+            return;
+        };
+        if self.wanted.contains(name) || is_interrupt_boundary(name) {
             self.found.push(Symbol {
-                name,
+                name: name.to_owned(),
                 start: address,
                 end: 0,
             });
         }
-    }
-
-    fn is_wanted(&self, base: &[u8]) -> bool {
-        let mut head = [0; 8];
-        let len = base.len().min(8);
-        head[..len].copy_from_slice(&base[..len]);
-        (self.filter.may_hold(head) && self.wanted.contains(base))
-            || std::str::from_utf8(base).is_ok_and(is_interrupt_boundary)
     }
 
     fn finish(mut self) -> Result<Vec<Symbol>, Error> {
@@ -156,14 +181,6 @@ impl<'a> Reader<'a> {
         self.found
             .sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
         Ok(self.found)
-    }
-}
-
-/// `foo.isra.0.cold` is a piece of `foo`.
-fn base(name: &[u8]) -> &[u8] {
-    match name.iter().position(|&b| b == b'.') {
-        Some(dot) if dot > 0 => &name[..dot],
-        _ => name,
     }
 }
 
