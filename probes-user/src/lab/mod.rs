@@ -6,6 +6,7 @@ use crate::stream::Mark;
 
 pub mod child;
 pub mod command;
+pub mod herd;
 pub mod sandbox;
 pub mod shared;
 
