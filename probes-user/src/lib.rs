@@ -6,3 +6,4 @@ pub mod lab;
 pub mod render;
 pub mod stream;
 pub mod trace;
+pub mod watch;

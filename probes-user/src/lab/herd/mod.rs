@@ -20,7 +20,7 @@ mod plan;
 mod scene;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod worker;
 
 pub use client::MAX_BURST;

@@ -32,12 +32,12 @@ const VARIANTS: [Variant; 13] = [
 ];
 
 /// Asleep = state S in /proc/PID/stat. Allocates nothing: it is used in forked children.
-struct ProcView {
+pub(crate) struct ProcView {
     memory: Shared,
 }
 
 impl ProcView {
-    fn new() -> ProcView {
+    pub(crate) fn new() -> ProcView {
         ProcView {
             memory: Shared::new(4096).unwrap(),
         }
