@@ -219,8 +219,10 @@ fn ring_buffer(kernel: &Kernel) -> Check {
                 remedy,
             )
         }
-        RingBuffer::Forbidden if privilege(kernel).state == State::Fail => {
-            let remedy = "see privilege";
+        RingBuffer::Forbidden
+            if privilege(kernel).state == State::Fail || !kernel.initial_user_ns =>
+        {
+            let remedy = "see the lines above";
             Check::not(State::Warn, name, "not tried for lack of privilege", remedy)
         }
         RingBuffer::Forbidden => {
