@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use packages::Database;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use tree::Tree;
 
 /// Bump when the base tree below changes.
@@ -140,6 +141,12 @@ fn job_part(contents: &Contents, job: &Job) -> Result<Tree> {
 fn cached(kind: &str, key: &str, build: impl FnOnce() -> Result<Tree>) -> Result<PathBuf> {
     let home = dirs::made(dirs::cache()?.join("images"))?;
     let path = home.join(format!("{kind}-{}.cpio", &hex_sha256(key.as_bytes())[..24]));
+    if path.is_file() {
+        return Ok(path);
+    }
+    // Guests start side by side and want the same archive.
+    static PACKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = PACKING.lock();
     if path.is_file() {
         return Ok(path);
     }

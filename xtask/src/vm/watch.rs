@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const BOOT_BUDGET: Duration = Duration::from_secs(180);
 /// With KVM a guest that is not up by then never will be.
 const KVM_BOOT_BUDGET: Duration = Duration::from_secs(20);
-/// What init may need after the job's own deadline to tell us of it.
+/// What init may need after its last word to power off.
 const GRACE: Duration = Duration::from_secs(20);
 /// A dying kernel may still print where it was.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -139,7 +139,7 @@ impl<F: FnMut(Said<'_>)> Watch<'_, F> {
                 let boot = self.since.elapsed();
                 self.boot = Some(boot);
                 self.signs.booted = true;
-                self.budget = self.job_timeout + GRACE;
+                self.budget = self.job_timeout + grace(self.job_timeout);
                 self.deadline = Instant::now() + self.budget;
                 (self.hear)(Said::Note(format!(
                     "Linux {kernel} is up after {:.1} s ({:.1} s by its own clock)",
@@ -159,6 +159,12 @@ impl<F: FnMut(Said<'_>)> Watch<'_, F> {
             ))),
         }
     }
+}
+
+/// What init may need after the job's own deadline to tell us of it: more after a long job, for
+/// then the host is busy.
+fn grace(job_timeout: Duration) -> Duration {
+    (job_timeout / 10).clamp(Duration::from_secs(8), Duration::from_secs(60))
 }
 
 /// One thread per port, until its other end closes.
