@@ -10,6 +10,7 @@ use crate::kernels::{Kernel, hex_sha256, modules};
 use crate::{dirs, setup, sh};
 use anyhow::{Context as _, Result};
 use packages::Database;
+use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -39,16 +40,13 @@ pub fn default_packages() -> Vec<String> {
 }
 
 /// Writes the image for one guest.
-pub fn write(path: &Path, kernel: &Kernel, contents: &Contents, job: &Job) -> Result<()> {
+pub fn write(mut out: &File, kernel: &Kernel, contents: &Contents, job: &Job) -> Result<()> {
     let mut parts = vec![base(&contents.packages)?];
     if let Some(dir) = &kernel.modules {
         parts.push(modules_part(&kernel.image, dir)?);
     }
-    let mut out = std::fs::File::create(path)
-        .with_context(|| format!("could not write {}", path.display()))?;
     for part in parts {
-        let mut part = std::fs::File::open(&part)?;
-        std::io::copy(&mut part, &mut out)?;
+        std::io::copy(&mut File::open(&part)?, &mut out)?;
     }
     job_part(contents, job)?.write(BufWriter::new(out))?;
     Ok(())

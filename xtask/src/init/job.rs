@@ -119,6 +119,6 @@ fn raise_limits() {
         maximum: None,
     };
     let _ = setrlimit(Resource::Nofile, many);
-    let _ = setrlimit(Resource::Memlock, endless.clone());
+    let _ = setrlimit(Resource::Memlock, endless);
     let _ = setrlimit(Resource::Core, endless);
 }

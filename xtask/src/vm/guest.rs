@@ -47,8 +47,9 @@ impl Guest {
     }
 
     pub fn run(&self, hear: &mut impl FnMut(Said<'_>)) -> Result<Outcome> {
-        let initrd = tempfile::NamedTempFile::new()?;
-        image::write(initrd.path(), &self.kernel, &self.contents, &self.job)?;
+        // Without a name: nothing is left behind, however we end.
+        let initrd = tempfile::tempfile()?;
+        image::write(&initrd, &self.kernel, &self.contents, &self.job)?;
         let shell = self
             .job
             .argv
@@ -62,7 +63,7 @@ impl Guest {
         for (index, kvm) in tries.iter().enumerate() {
             let machine = Machine {
                 kernel: &self.kernel.image,
-                initrd: initrd.path(),
+                initrd: &initrd,
                 kvm: *kvm,
                 memory: self.args.memory,
                 shell,
