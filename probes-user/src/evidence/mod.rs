@@ -1,6 +1,7 @@
 //! Verdicts and the tables they rest on. Pure: no I/O, no clock.
 
 pub mod claim;
+pub mod expect;
 pub mod histogram;
 pub mod ledger;
 pub mod statistics;

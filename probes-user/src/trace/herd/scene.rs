@@ -11,7 +11,7 @@ use super::marks::{Arrival, ConnectMark, SceneEndMark, SceneMark, Variant};
 use super::stack::{Cause, Classifier};
 use super::timeline::{Lane, Timeline};
 use super::totals::Totals;
-use super::worker::Worker;
+use super::worker::{Call, Worker};
 use crate::evidence::Histogram;
 use crate::evidence::statistics::{gini, ratio};
 use crate::stream::Event;
@@ -52,9 +52,13 @@ impl Scene {
                 let tgid = seen.map(|worker| worker.tgid).filter(|tgid| *tgid != 0);
                 let mut worker = Worker::new(id.pid, tgid.unwrap_or(id.pid));
                 worker.index = Some(id.index);
+                // Parked, or waiting for its turn to register: in no followed call until one is seen.
+                worker.call = Call::None;
                 if let Some(seen) = seen {
                     worker.task.state = seen.task.state;
-                    worker.call = seen.call;
+                    if seen.call != Call::Unknown {
+                        worker.call = seen.call;
+                    }
                 }
                 worker
             })

@@ -1,11 +1,14 @@
 //! Which scenes a lab runs: (variant, arrival) pairs, filtered by what the user asked for.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::marks::{Arrival, Variant};
 use super::scene::label;
 use crate::lab::Lab;
+use crate::lab::herd::{HerdLab, HerdOptions};
 use crate::trace::LabOptions;
 
 pub const DEFAULT_WORKERS: u32 = 4;
@@ -119,7 +122,14 @@ fn wanted(scene: SceneSpec, names: &[String]) -> bool {
 /// The plan makes no sense, or the sandbox cannot be made.
 pub fn open_lab(plan: Plan) -> Result<Box<dyn Lab>> {
     let plan = plan.checked()?;
-    bail!("this build has no herd lab ({} scenes planned)", plan.scenes.len())
+    let scenes = plan.scenes.iter().map(|spec| (spec.variant, spec.arrival));
+    Ok(Box::new(HerdLab::new(HerdOptions {
+        scenes: scenes.collect(),
+        workers: plan.workers,
+        connections: plan.connections,
+        burst: plan.burst,
+        accept_delay: Duration::from_nanos(plan.accept_delay_ns),
+    })?))
 }
 
 #[cfg(test)]
