@@ -4,7 +4,7 @@ use probes_common::control::PORT_BYTES;
 use probes_common::{Control, Task};
 
 use crate::globals::pid_mask;
-use crate::maps::{ASLEEP, CONTROL, PENDING, PORTS, WATCH};
+use crate::maps::{ASLEEP, CONTROL, HANDLED, PENDING, PORTS, WATCH};
 
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {
@@ -49,6 +49,7 @@ macro_rules! byte_per_pid {
 byte_per_pid!(WATCH, watch, set_watch);
 byte_per_pid!(ASLEEP, asleep, set_asleep);
 byte_per_pid!(PENDING, pending, set_pending);
+byte_per_pid!(HANDLED, handled, set_handled);
 
 #[inline(always)]
 pub fn watched(pid: u32) -> bool {

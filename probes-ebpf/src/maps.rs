@@ -30,6 +30,15 @@ pub static ASLEEP: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, BPF_F_MMA
 #[map]
 pub static PENDING: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// One byte per watched pid: 1 = the first copy of a program has seen the event under way (see `again`).
+#[map]
+pub static HANDLED: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, 0);
+
+/// The same for sockets: the transition last seen by a first copy, by a hash of the socket.
+#[map]
+pub static TRANSITIONS: Array<u64> = Array::with_max_entries(TRANSITION_SLOTS, 0);
+pub const TRANSITION_SLOTS: u32 = 1024;
+
 /// One bit per local TCP port whose sockets are followed.
 #[map]
 pub static PORTS: Array<[u8; PORT_BYTES]> = Array::with_max_entries(1, BPF_F_MMAPABLE);

@@ -11,6 +11,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::event::{DataReady, SockState};
+use probes_ebpf::again::{Copy, takes_transition};
 use probes_ebpf::emit::emit;
 use probes_ebpf::filter::{control, enabled, follow_port, follows_port, watched};
 use probes_ebpf::maps::SLOT;
@@ -41,12 +42,22 @@ fn wanted_netns() -> u32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    if !enabled() {
-        return 0;
-    }
+    set_state(&ctx, Copy::First)
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
+    set_state(&ctx, Copy::Second)
+}
+
+#[inline(always)]
+fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let sock = ctx.arg::<*const u8>(0);
     let old = ctx.arg::<u64>(1) as u8;
     let new = ctx.arg::<u64>(2) as u8;
+    if !takes_transition(copy, sock as u64, new) || !enabled() {
+        return 0;
+    }
     // SAFETY: a struct sock argument.
     let (family, local_port): (u16, u16) =
         unsafe { (typed(sock, offset!(sock_family)), typed(sock, offset!(sock_num))) };

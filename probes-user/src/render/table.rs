@@ -16,13 +16,29 @@ pub fn lines(table: &Table, all_rows: bool) -> Vec<String> {
     if table.rows.is_empty() {
         return Vec::new();
     }
-    let shown = if all_rows { table.rows.len() } else { table.rows.len().min(ROWS) };
-    let cells: Vec<Vec<String>> = table.rows[..shown].iter().map(|row| row.iter().map(cell).collect()).collect();
+    let shown = if all_rows {
+        table.rows.len()
+    } else {
+        table.rows.len().min(ROWS)
+    };
+    let cells: Vec<Vec<String>> = table.rows[..shown]
+        .iter()
+        .map(|row| row.iter().map(cell).collect())
+        .collect();
     let numeric: Vec<bool> = (0..table.columns.len())
-        .map(|column| table.rows.iter().all(|row| !matches!(row.get(column), Some(Value::String(_)))))
+        .map(|column| {
+            table
+                .rows
+                .iter()
+                .all(|row| !matches!(row.get(column), Some(Value::String(_))))
+        })
         .collect();
     let widths = widths(table, &cells, &numeric);
-    let heading: Vec<String> = table.columns.iter().map(|column| column.title.clone()).collect();
+    let heading: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| column.title.clone())
+        .collect();
     let mut lines = vec![table.title.clone(), line(&heading, &widths, &numeric)];
     lines.extend(cells.iter().map(|row| line(row, &widths, &numeric)));
     if shown < table.rows.len() {
@@ -37,15 +53,20 @@ fn widths(table: &Table, cells: &[Vec<String>], numeric: &[bool]) -> Vec<usize> 
         .iter()
         .enumerate()
         .map(|(at, column)| {
-            let longest = cells.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+            let longest = cells
+                .iter()
+                .filter_map(|row| row.get(at))
+                .map(|cell| cell.chars().count())
+                .max();
             column.title.chars().count().max(longest.unwrap_or(0))
         })
         .collect();
     let gaps = GAP * widths.len().saturating_sub(1);
     // The widest column of words gives way first.
     while widths.iter().sum::<usize>() + gaps > WIDTH {
-        let widest =
-            (0..widths.len()).filter(|at| !numeric[*at] && widths[*at] > MIN_WORDS).max_by_key(|at| widths[*at]);
+        let widest = (0..widths.len())
+            .filter(|at| !numeric[*at] && widths[*at] > MIN_WORDS)
+            .max_by_key(|at| widths[*at]);
         match widest {
             Some(at) => widths[at] -= 1,
             None => break,
@@ -114,16 +135,25 @@ mod tests {
     use serde_json::json;
 
     fn table() -> Table {
-        let mut table = Table::new("t", "Title", &[("name", "name"), ("n", "n"), ("mean", "mean")]);
-        table.rows =
-            vec![vec![json!("long".repeat(40)), json!(7), json!(3.25)], vec![json!("b"), json!(12345), json!(null)]];
+        let mut table = Table::new(
+            "t",
+            "Title",
+            &[("name", "name"), ("n", "n"), ("mean", "mean")],
+        );
+        table.rows = vec![
+            vec![json!("long".repeat(40)), json!(7), json!(3.25)],
+            vec![json!("b"), json!(12345), json!(null)],
+        ];
         table
     }
 
     #[test]
     fn numbers_stand_to_the_right_and_words_give_way() {
         let lines = lines(&table(), false);
-        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{lines:?}"
+        );
         assert!(lines[2].ends_with("3.25") && lines[2].contains('…'));
         assert!(lines[3].ends_with("12345     -"), "{lines:?}");
     }
@@ -146,7 +176,11 @@ mod tests {
         let columns: Vec<(&str, &str)> = vec![("column", "column"); 40];
         let mut wide = Table::new("t", "Title", &columns);
         wide.rows = vec![vec![json!(1); 40]];
-        assert!(lines(&wide, false).iter().all(|line| line.chars().count() <= WIDTH));
+        assert!(
+            lines(&wide, false)
+                .iter()
+                .all(|line| line.chars().count() <= WIDTH)
+        );
     }
 
     #[test]

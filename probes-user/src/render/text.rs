@@ -90,7 +90,11 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 fn verdict(page: &mut Page, finding: &Finding, style: Style) {
     let word = finding.result.word();
     let pad = " ".repeat(RESULT - word.len());
-    let result = if style.colour { format!("\x1b[{}m{word}\x1b[0m", colour(finding.result)) } else { word.to_owned() };
+    let result = if style.colour {
+        format!("\x1b[{}m{word}\x1b[0m", colour(finding.result))
+    } else {
+        word.to_owned()
+    };
     page.line(&format!("{result}{pad}{}", finding.id));
     let indent = " ".repeat(RESULT);
     if style.verbose {
@@ -109,7 +113,11 @@ fn colour(result: ClaimResult) -> &'static str {
 }
 
 fn ledger_onto(page: &mut Page, ledger: &Ledger, style: Style) {
-    for table in ledger.tables.iter().filter(|table| style.verbose || !table.detail) {
+    for table in ledger
+        .tables
+        .iter()
+        .filter(|table| style.verbose || !table.detail)
+    {
         let lines = table::lines(table, style.verbose);
         if lines.is_empty() {
             continue;
@@ -137,8 +145,10 @@ fn footer(page: &mut Page, report: &Report, style: Style) {
         Mode::Lab => "lab",
         Mode::Watch => "watch",
     };
-    let machine =
-        format!("{} ({mode}) on Linux {} {}, {} CPUs", report.trace, kernel.release, kernel.machine, kernel.cpus);
+    let machine = format!(
+        "{} ({mode}) on Linux {} {}, {} CPUs",
+        report.trace, kernel.release, kernel.machine, kernel.cpus
+    );
     page.hanging("", 0, &machine);
     hooks(page, &report.hooks, style);
     let ending = &report.ending;
@@ -152,8 +162,16 @@ fn footer(page: &mut Page, report: &Report, style: Style) {
     if let Some(error) = &report.record_error {
         page.hanging("", 4, &format!("recording incomplete: {error}"));
     }
-    let interrupted = if ending.interrupted { ", interrupted" } else { "" };
-    page.line(&format!("{} records in {}{interrupted}", ending.emitted, seconds(ending.duration_ns)));
+    let interrupted = if ending.interrupted {
+        ", interrupted"
+    } else {
+        ""
+    };
+    page.line(&format!(
+        "{} records in {}{interrupted}",
+        ending.emitted,
+        seconds(ending.duration_ns)
+    ));
     if let Some(stats) = &report.stats {
         cost(page, stats);
     }
@@ -166,35 +184,75 @@ fn hooks(page: &mut Page, hooks: &[HookReport], style: Style) {
             ways.entry(way).or_default().push(&hook.hook);
         }
     }
-    let told: Vec<String> =
-        ways.iter()
-            .map(|(way, hooks)| {
-                if style.verbose { format!("{way}: {}", hooks.join(", ")) } else { format!("{} as {way}", hooks.len()) }
-            })
-            .collect();
-    let attached = if told.is_empty() { "nothing".to_owned() } else { told.join("; ") };
+    let told: Vec<String> = ways
+        .iter()
+        .map(|(way, hooks)| {
+            if style.verbose {
+                format!("{way}: {}", hooks.join(", "))
+            } else {
+                format!("{} as {way}", hooks.len())
+            }
+        })
+        .collect();
+    let attached = if told.is_empty() {
+        "nothing".to_owned()
+    } else {
+        told.join("; ")
+    };
     page.hanging("attached: ", 10, &attached);
-    for hook in hooks.iter().filter(|hook| hook.attached_as.is_none() && (hook.needed || style.verbose)) {
+    for hook in hooks
+        .iter()
+        .filter(|hook| hook.attached_as.is_none() && (hook.needed || style.verbose))
+    {
         let why = hook.why_not.as_deref().unwrap_or("not tried");
-        page.hanging("not attached: ", 14, &format!("{} ({why}): {}", hook.hook, hook.lost_without));
+        page.hanging(
+            "not attached: ",
+            14,
+            &format!("{} ({why}): {}", hook.hook, hook.lost_without),
+        );
     }
-    let optional: Vec<&str> =
-        hooks.iter().filter(|hook| hook.attached_as.is_none() && !hook.needed).map(|hook| hook.hook.as_str()).collect();
+    let optional: Vec<&str> = hooks
+        .iter()
+        .filter(|hook| hook.attached_as.is_none() && !hook.needed)
+        .map(|hook| hook.hook.as_str())
+        .collect();
     if !optional.is_empty() && !style.verbose {
-        page.hanging("", 4, &format!("without (less precise, -v says how): {}", optional.join(", ")));
+        page.hanging(
+            "",
+            4,
+            &format!(
+                "without (less precise, -v says how): {}",
+                optional.join(", ")
+            ),
+        );
     }
 }
 
 fn counts(counts: &BTreeMap<String, u64>) -> String {
-    let told: Vec<String> =
-        counts.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}")).collect();
-    if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    if told.is_empty() {
+        "nothing".to_owned()
+    } else {
+        told.join(", ")
+    }
 }
 
 fn cost(page: &mut Page, stats: &StatsReport) {
-    let parts: Vec<String> = stats.startup_ns.iter().map(|(part, ns)| format!("{part} {}", millis(*ns))).collect();
+    let parts: Vec<String> = stats
+        .startup_ns
+        .iter()
+        .map(|(part, ns)| format!("{part} {}", millis(*ns)))
+        .collect();
     let startup: u64 = stats.startup_ns.iter().map(|(_, ns)| ns).sum();
-    page.hanging("start: ", 7, &format!("{} ({})", millis(startup), parts.join(", ")));
+    page.hanging(
+        "start: ",
+        7,
+        &format!("{} ({})", millis(startup), parts.join(", ")),
+    );
     page.line(&format!(
         "cost: {:.0} records/s, peak memory {} KiB, maps {} KiB",
         stats.events_per_second,
@@ -216,5 +274,8 @@ fn seconds(ns: u64) -> String {
 }
 
 fn millis(ns: u64) -> String {
-    format!("{:.1} ms", std::time::Duration::from_nanos(ns).as_secs_f64() * 1000.0)
+    format!(
+        "{:.1} ms",
+        std::time::Duration::from_nanos(ns).as_secs_f64() * 1000.0
+    )
 }

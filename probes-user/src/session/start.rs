@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::RunOptions;
 use super::pump::Pump;
+use crate::instrument::attach::GUARD;
 use crate::instrument::memory::{Mapping, Shared};
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
@@ -48,14 +49,30 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
         .reports
         .iter()
         .filter(|report| report.needed && report.attached_as.is_none())
-        .map(|report| (report.hook.clone(), report.why_not.clone().unwrap_or_default()))
+        .map(|report| {
+            (
+                report.hook.clone(),
+                report.why_not.clone().unwrap_or_default(),
+            )
+        })
         .collect();
-    Ok(Started { attachment, shared, pump, symbols, parts: clock.parts, missing })
+    Ok(Started {
+        attachment,
+        shared,
+        pump,
+        symbols,
+        parts: clock.parts,
+        missing,
+    })
 }
 
 impl Started {
     pub fn attached_programs(&self) -> Vec<String> {
-        self.attachment.attached.iter().map(|attached| attached.program.to_owned()).collect()
+        self.attachment
+            .attached
+            .iter()
+            .map(|attached| attached.program.to_owned())
+            .collect()
     }
 }
 
@@ -86,15 +103,22 @@ pub fn attach_only(kernel: &Kernel, programs: &[&str]) -> Result<Attachment> {
 /// # Errors
 /// No BTF, or a damaged one.
 pub fn facts(programs: &[&str]) -> Result<Facts> {
-    let hooks = programs.iter().filter_map(|program| hook::hook(program)).map(|(_, hook)| hook);
+    let hooks = programs
+        .iter()
+        .filter_map(|program| hook::hook(program))
+        .map(|(_, hook)| hook);
     let mut by_kind: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
     for hook in hooks {
-        by_kind.entry(hook.ladder.contains(&Rung::TpBtf)).or_default().push(hook.symbol);
+        by_kind
+            .entry(hook.ladder.contains(&Rung::TpBtf))
+            .or_default()
+            .push(hook.symbol);
     }
     let query = Query::new()
         .offsets()
         .tracepoints(by_kind.get(&true).into_iter().flatten())
-        .functions(by_kind.get(&false).into_iter().flatten());
+        .functions(by_kind.get(&false).into_iter().flatten())
+        .functions([GUARD]);
     Ok(Btf::running()?.answer(&query)?)
 }
 
@@ -124,7 +148,8 @@ impl Parts {
     fn part<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let started = Instant::now();
         let value = work()?;
-        self.parts.push((name.to_owned(), started.elapsed().as_nanos() as u64));
+        self.parts
+            .push((name.to_owned(), started.elapsed().as_nanos() as u64));
         Ok(value)
     }
 

@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use probes_common::event::{Exec, Exit, Fork, Header, SWITCH_PREEMPT, SockState, Switch, SysExit, WaitWake, Waking};
+use probes_common::event::{
+    Exec, Exit, Fork, Header, SWITCH_PREEMPT, SockState, Switch, SysExit, WaitWake, Waking,
+};
 
 use super::calls;
 use super::connection::{ConnId, Connection, Connections, Sleeper};
@@ -79,7 +81,10 @@ impl Crowd {
     pub fn closed(classifier: Rc<Classifier>, port: u16, workers: Vec<Worker>) -> Crowd {
         Crowd {
             classifier,
-            workers: workers.into_iter().map(|worker| (worker.pid, worker)).collect(),
+            workers: workers
+                .into_iter()
+                .map(|worker| (worker.pid, worker))
+                .collect(),
             port: Some(port),
             ..Crowd::default()
         }
@@ -87,7 +92,12 @@ impl Crowd {
 
     /// A watch's crowd: whoever appears, the last `keep` connections in detail.
     pub fn open(classifier: Rc<Classifier>, keep: usize) -> Crowd {
-        Crowd { classifier, connections: Connections::new(Some(keep)), open: true, ..Crowd::default() }
+        Crowd {
+            classifier,
+            connections: Connections::new(Some(keep)),
+            open: true,
+            ..Crowd::default()
+        }
     }
 
     pub fn event(&mut self, event: &Event, timeline: &mut Timeline) {
@@ -119,7 +129,10 @@ impl Crowd {
     fn worker(&mut self, header: &Header) -> Option<&mut Worker> {
         if self.open && !self.workers.contains_key(&header.pid) {
             let mut worker = Worker::new(header.pid, header.tgid);
-            worker.task.state = State::Running { since: header.ktime, woken: None };
+            worker.task.state = State::Running {
+                since: header.ktime,
+                woken: None,
+            };
             self.workers.insert(header.pid, worker);
         }
         let worker = self.workers.get_mut(&header.pid)?;
@@ -129,9 +142,13 @@ impl Crowd {
 
     fn waking(&mut self, header: &Header, waking: &Waking, timeline: &mut Timeline) {
         if self.open {
-            self.workers.entry(waking.target).or_insert_with(|| Worker::new(waking.target, 0));
+            self.workers
+                .entry(waking.target)
+                .or_insert_with(|| Worker::new(waking.target, 0));
         }
-        let Some(worker) = self.workers.get_mut(&waking.target) else { return };
+        let Some(worker) = self.workers.get_mut(&waking.target) else {
+            return;
+        };
         self.counts.wakings += 1;
         let cause = self.classifier.classify(waking);
         let waited = worker.waits_since().is_some();
@@ -141,10 +158,12 @@ impl Crowd {
             Cause::Cascade => self.cascade_owner(header),
             _ => None,
         };
-        timeline.note(header.ktime, Lane::Worker(waking.target), || match (waited, cause) {
-            (true, Cause::Connection) => "woken by conn.".to_owned(),
-            (true, cause) => format!("woken by {}", cause.name()),
-            (false, _) => "(not asleep)".to_owned(),
+        timeline.note(header.ktime, Lane::Worker(waking.target), || {
+            match (waited, cause) {
+                (true, Cause::Connection) => "woken by conn.".to_owned(),
+                (true, cause) => format!("woken by {}", cause.name()),
+                (false, _) => "(not asleep)".to_owned(),
+            }
         });
         if cause == Cause::Connection && met == Met::Unknown {
             self.counts.unknown_state += 1;
@@ -169,7 +188,9 @@ impl Crowd {
                 _ => {}
             }
         }
-        let Some(worker) = self.workers.get_mut(&target) else { return };
+        let Some(worker) = self.workers.get_mut(&target) else {
+            return;
+        };
         if waited {
             *worker.wakeups.entry(cause).or_default() += 1;
             worker.episode = Some(Episode::new(conn));
@@ -191,7 +212,10 @@ impl Crowd {
 
     /// The connection that the waker was woken for; else the newest, if it is of the same phase.
     fn cascade_owner(&mut self, header: &Header) -> Option<ConnId> {
-        let of_waker = self.workers.get(&header.pid).and_then(|worker| worker.episode?.conn);
+        let of_waker = self
+            .workers
+            .get(&header.pid)
+            .and_then(|worker| worker.episode?.conn);
         if of_waker.is_some() {
             return of_waker;
         }
@@ -203,14 +227,21 @@ impl Crowd {
     fn switch(&mut self, header: &Header, switch: &Switch, timeline: &mut Timeline) {
         let now = header.ktime;
         if let Some(worker) = self.workers.get_mut(&switch.prev) {
-            let left = worker.task.switch_out(now, switch.prev_state, switch.flags & SWITCH_PREEMPT != 0);
+            let left =
+                worker
+                    .task
+                    .switch_out(now, switch.prev_state, switch.flags & SWITCH_PREEMPT != 0);
             if let Some(episode) = &mut worker.episode {
                 episode.switches += 1;
                 episode.on_cpu_ns = episode.on_cpu_ns.saturating_add(left.ran_ns);
             }
             let waits = worker.waits_since().is_some();
             timeline.note(now, Lane::Worker(switch.prev), || {
-                if left.voluntary { "sleeps".to_owned() } else { "preempted".to_owned() }
+                if left.voluntary {
+                    "sleeps".to_owned()
+                } else {
+                    "preempted".to_owned()
+                }
             });
             if waits {
                 self.settle(switch.prev);
@@ -235,11 +266,17 @@ impl Crowd {
 
     /// A worker sleeps in its waiting call again: its episode is over.
     fn settle(&mut self, pid: u32) {
-        let Some(worker) = self.workers.get_mut(&pid) else { return };
-        let Some(episode) = worker.episode.take() else { return };
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
+        let Some(episode) = worker.episode.take() else {
+            return;
+        };
         let Some(id) = episode.conn else { return };
         worker.useless += u64::from(episode.useless());
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         connection.switches += episode.switches;
         connection.on_cpu_ns = connection.on_cpu_ns.saturating_add(episode.on_cpu_ns);
         connection.silent += u32::from(episode.silent());
@@ -251,7 +288,9 @@ impl Crowd {
     }
 
     fn sys_exit(&mut self, header: &Header, exit: &SysExit, timeline: &mut Timeline) {
-        let Some(worker) = self.worker(header) else { return };
+        let Some(worker) = self.worker(header) else {
+            return;
+        };
         worker.call = Call::None;
         *worker.returns.entry(exit.nr).or_default() += 1;
         if calls::is_waiting(exit.nr)
@@ -281,7 +320,10 @@ impl Crowd {
                 episode.won += 1;
             }
         }
-        let found = self.connections.by_sock(exit.new_sock).and_then(|id| self.connections.get_mut(id));
+        let found = self
+            .connections
+            .by_sock(exit.new_sock)
+            .and_then(|id| self.connections.get_mut(id));
         match found {
             // A pointer whose connection has been accepted already is a newer one's, not seen.
             Some(connection) if connection.winner.is_none() => {
@@ -297,9 +339,13 @@ impl Crowd {
         if self.eagain_by_port.len() < usize::from(u16::MAX) {
             *self.eagain_by_port.entry(port).or_default() += 1;
         }
-        let Some(worker) = self.workers.get_mut(&pid) else { return };
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
         worker.eagain += 1;
-        let Some(episode) = &mut worker.episode else { return };
+        let Some(episode) = &mut worker.episode else {
+            return;
+        };
         episode.eagain += 1;
         if let Some(connection) = episode.conn.and_then(|id| self.connections.get_mut(id)) {
             connection.eagain += 1;
@@ -336,7 +382,12 @@ impl Crowd {
             .filter_map(|worker| {
                 let registered = self.registrations.stands(worker.tgid, port);
                 let since = worker.waits_since()?;
-                (registered || !restrict).then_some(Sleeper { pid: worker.pid, index: worker.index, since, registered })
+                (registered || !restrict).then_some(Sleeper {
+                    pid: worker.pid,
+                    index: worker.index,
+                    since,
+                    registered,
+                })
             })
             .collect()
     }
@@ -349,7 +400,10 @@ impl Crowd {
         worker.comm = text(&fork.comm);
         worker.task.state = State::Runnable { woken: None };
         worker.call = Call::None;
-        let parent = self.workers.get(&fork.parent).map_or(fork.parent, |parent| parent.tgid);
+        let parent = self
+            .workers
+            .get(&fork.parent)
+            .map_or(fork.parent, |parent| parent.tgid);
         if parent != fork.child_tgid {
             self.registrations.inherit(parent, fork.child_tgid);
         }
@@ -369,7 +423,9 @@ impl Crowd {
         if exit.pid == exit.tgid {
             self.registrations.forget(exit.tgid);
         }
-        let Some(worker) = self.workers.remove(&exit.pid) else { return };
+        let Some(worker) = self.workers.remove(&exit.pid) else {
+            return;
+        };
         self.gone.workers += 1;
         self.gone.won += worker.won;
         self.gone.eagain += worker.eagain;
@@ -398,6 +454,9 @@ fn told(exit: &SysExit) -> String {
 
 /// A comm: up to the first NUL.
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -53,7 +53,11 @@ fn herd(scenes: &[SceneResult]) -> Table {
                 json!(scene.label()),
                 json!(totals.connections),
                 per(totals.sleepers),
-                if mutex { per(totals.registered) } else { Value::Null },
+                if mutex {
+                    per(totals.registered)
+                } else {
+                    Value::Null
+                },
                 per(totals.woken),
                 json!(totals.max_woken),
                 per(totals.cascades),
@@ -85,7 +89,8 @@ fn cost(scenes: &[SceneResult]) -> Table {
         .map(|scene| {
             let totals = &scene.totals;
             let per = |sum| rounded(totals.per_connection(sum));
-            let latency = |share| rounded(scene.latency.quantile(share).and_then(|ns| ratio(ns, 1000)));
+            let latency =
+                |share| rounded(scene.latency.quantile(share).and_then(|ns| ratio(ns, 1000)));
             vec![
                 json!(scene.label()),
                 per(totals.eagain),
@@ -120,7 +125,10 @@ fn balance(scenes: &[SceneResult]) -> Table {
                 json!(scene.label()),
                 rounded(scene.gini()),
                 rounded(scene.busiest()),
-                rounded(ratio(scene.wakeups_by(Cause::Timer), scene.totals.connections)),
+                rounded(ratio(
+                    scene.wakeups_by(Cause::Timer),
+                    scene.totals.connections,
+                )),
                 json!(Order::of(scene).told(scene.mark.variant)),
             ]
         })
@@ -129,7 +137,12 @@ fn balance(scenes: &[SceneResult]) -> Table {
 }
 
 fn workers(scenes: &[SceneResult]) -> Table {
-    let mut columns = vec![("scene", "scene"), ("index", "worker"), ("pid", "pid"), ("won_count", "won")];
+    let mut columns = vec![
+        ("scene", "scene"),
+        ("index", "worker"),
+        ("pid", "pid"),
+        ("won_count", "won"),
+    ];
     columns.extend([
         ("by_connection_count", "by conn"),
         ("by_cascade_count", "cascade"),
@@ -145,9 +158,24 @@ fn workers(scenes: &[SceneResult]) -> Table {
     let mut table = Table::new("workers", "Workers", &columns).detailed();
     for scene in scenes {
         table.rows.extend(scene.workers.iter().map(|worker| {
-            let shown = [Cause::Connection, Cause::Cascade, Cause::Timer, Cause::LockHandoff];
-            let other: u64 = worker.wakeups.iter().filter(|(cause, _)| !shown.contains(cause)).map(|w| w.1).sum();
-            let mut row = vec![json!(scene.label()), json!(worker.index), json!(worker.pid), json!(worker.won)];
+            let shown = [
+                Cause::Connection,
+                Cause::Cascade,
+                Cause::Timer,
+                Cause::LockHandoff,
+            ];
+            let other: u64 = worker
+                .wakeups
+                .iter()
+                .filter(|(cause, _)| !shown.contains(cause))
+                .map(|w| w.1)
+                .sum();
+            let mut row = vec![
+                json!(scene.label()),
+                json!(worker.index),
+                json!(worker.pid),
+                json!(worker.won),
+            ];
             row.extend(shown.iter().map(|cause| json!(worker.wakeups_by(*cause))));
             row.extend([other, worker.useless, worker.eagain].map(Value::from));
             let task = &worker.task;
@@ -181,15 +209,27 @@ fn connections(scenes: &[SceneResult]) -> Table {
     )
     .detailed();
     for scene in scenes {
-        table.rows.extend(scene.connections.iter().map(|connection| row(scene, connection)));
+        table.rows.extend(
+            scene
+                .connections
+                .iter()
+                .map(|connection| row(scene, connection)),
+        );
     }
     table
 }
 
 fn row(scene: &SceneResult, connection: &Connection) -> Vec<Value> {
-    let index =
-        |pid: Option<u32>| scene.workers.iter().find(|worker| Some(worker.pid) == pid).and_then(|worker| worker.index);
-    let accept_ns = connection.accepted_at.map(|at| at.saturating_sub(connection.established_at));
+    let index = |pid: Option<u32>| {
+        scene
+            .workers
+            .iter()
+            .find(|worker| Some(worker.pid) == pid)
+            .and_then(|worker| worker.index)
+    };
+    let accept_ns = connection
+        .accepted_at
+        .map(|at| at.saturating_sub(connection.established_at));
     vec![
         json!(scene.label()),
         json!(connection.id),
@@ -209,15 +249,23 @@ fn row(scene: &SceneResult, connection: &Connection) -> Vec<Value> {
 }
 
 fn checks(scenes: &[SceneResult]) -> Table {
-    let columns = [("scene", "scene"), ("what", "what"), ("agrees", "agrees"), ("counts", "counts")];
-    let mut table = Table::new("checks", "Independent counts of the same thing", &columns).detailed();
+    let columns = [
+        ("scene", "scene"),
+        ("what", "what"),
+        ("agrees", "agrees"),
+        ("counts", "counts"),
+    ];
+    let mut table =
+        Table::new("checks", "Independent counts of the same thing", &columns).detailed();
     for scene in scenes {
-        table.rows.extend(
-            scene
-                .checks
-                .iter()
-                .map(|check| vec![json!(scene.label()), json!(check.what), json!(check.agrees()), json!(check.told())]),
-        );
+        table.rows.extend(scene.checks.iter().map(|check| {
+            vec![
+                json!(scene.label()),
+                json!(check.what),
+                json!(check.agrees()),
+                json!(check.told()),
+            ]
+        }));
     }
     table
 }

@@ -29,13 +29,18 @@ impl Order {
             .iter()
             .filter(|connection| connection.sleepers.len() >= 2)
             .filter_map(|connection| Some((connection, connection.pick()?)))
-            .filter(|(connection, pick)| connection.sleepers.iter().any(|sleeper| sleeper.pid == *pick))
+            .filter(|(connection, pick)| {
+                connection
+                    .sleepers
+                    .iter()
+                    .any(|sleeper| sleeper.pid == *pick)
+            })
             .collect();
         let judged = picks.len() as u64;
         let share = |rule: fn(&[Sleeper]) -> Option<&Sleeper>| {
-            let fits = picks
-                .iter()
-                .filter(|(connection, pick)| rule(&connection.sleepers).is_some_and(|sleeper| sleeper.pid == *pick));
+            let fits = picks.iter().filter(|(connection, pick)| {
+                rule(&connection.sleepers).is_some_and(|sleeper| sleeper.pid == *pick)
+            });
             ratio(fits.count() as u64, judged)
         };
         let mut by_pid: BTreeMap<u32, u64> = BTreeMap::new();
@@ -63,8 +68,11 @@ impl Order {
             (self.first_registered, "first"),
             (self.same, "same"),
         ];
-        let fits: Vec<&str> =
-            rules.iter().filter(|(share, _)| share.is_some_and(|share| share >= RULE)).map(|(_, name)| *name).collect();
+        let fits: Vec<&str> = rules
+            .iter()
+            .filter(|(share, _)| share.is_some_and(|share| share >= RULE))
+            .map(|(_, name)| *name)
+            .collect();
         match (fits.is_empty(), variant) {
             (false, _) => fits.join(", "),
             (true, Variant::Reuseport) => "hash".to_owned(),

@@ -43,7 +43,12 @@ pub struct SceneResult {
 
 impl Scene {
     /// `lobby` knows what the workers did before the mark.
-    pub fn new(mark: SceneMark, lobby: Crowd, classifier: Rc<Classifier>, first_index: u64) -> Scene {
+    pub fn new(
+        mark: SceneMark,
+        lobby: Crowd,
+        classifier: Rc<Classifier>,
+        first_index: u64,
+    ) -> Scene {
         let workers = mark
             .workers
             .iter()
@@ -65,7 +70,12 @@ impl Scene {
             .collect();
         let mut crowd = Crowd::closed(classifier, mark.port, workers);
         crowd.registrations = lobby.registrations;
-        Scene { mark, crowd, connects: Vec::new(), first_index }
+        Scene {
+            mark,
+            crowd,
+            connects: Vec::new(),
+            first_index,
+        }
     }
 
     pub fn event(&mut self, event: &Event, timeline: &mut Timeline) {
@@ -133,7 +143,10 @@ impl SceneResult {
     }
 
     pub fn wakeups_by(&self, cause: Cause) -> u64 {
-        self.workers.iter().map(|worker| worker.wakeups_by(cause)).sum()
+        self.workers
+            .iter()
+            .map(|worker| worker.wakeups_by(cause))
+            .sum()
     }
 }
 
@@ -175,11 +188,17 @@ mod tests {
     #[test]
     fn names_are_those_of_the_marks() {
         let as_mark = |variant: Variant| serde_json::to_value(variant).unwrap();
-        for variant in super::super::scenes::EPOLL_VARIANTS.iter().chain(super::super::scenes::ACCEPT_VARIANTS) {
+        for variant in super::super::scenes::EPOLL_VARIANTS
+            .iter()
+            .chain(super::super::scenes::ACCEPT_VARIANTS)
+        {
             assert_eq!(as_mark(*variant), variant_name(*variant));
         }
         for arrival in [Arrival::Sequential, Arrival::Burst, Arrival::LateAccept] {
-            assert_eq!(serde_json::to_value(arrival).unwrap(), arrival_name(arrival));
+            assert_eq!(
+                serde_json::to_value(arrival).unwrap(),
+                arrival_name(arrival)
+            );
         }
     }
 }

@@ -95,13 +95,19 @@ mod tests {
 
     #[test]
     fn clones_count_as_the_function() {
-        assert_eq!(frame("ep_scan_ready_list.constprop.0"), Some(Frame::Decides(Cause::Cascade)));
+        assert_eq!(
+            frame("ep_scan_ready_list.constprop.0"),
+            Some(Frame::Decides(Cause::Cascade))
+        );
         assert_eq!(frame("handle_softirqs.cold"), Some(Frame::Boundary));
     }
 
     #[test]
     fn interrupt_entries_are_boundaries_and_plain_functions_say_nothing() {
-        assert_eq!(frame("asm_sysvec_apic_timer_interrupt"), Some(Frame::Boundary));
+        assert_eq!(
+            frame("asm_sysvec_apic_timer_interrupt"),
+            Some(Frame::Boundary)
+        );
         assert_eq!(frame("asm_common_interrupt"), Some(Frame::Boundary));
         assert_eq!(frame("try_to_wake_up"), None);
     }

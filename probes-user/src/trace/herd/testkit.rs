@@ -3,14 +3,14 @@
 //! The script keeps the workers' own counts as a lab would, so that a test has to break them on purpose.
 
 use probes_common::event::{
-    Exit, Fork, Header, Kind, STACK_DEPTH, SWITCH_NEXT_WATCHED, SWITCH_PREV_WATCHED, SockState, Switch, SysEnter,
-    SysExit, Wakeup, Waking,
+    Exit, Fork, Header, Kind, STACK_DEPTH, SWITCH_NEXT_WATCHED, SWITCH_PREV_WATCHED, SockState,
+    Switch, SysEnter, SysExit, Wakeup, Waking,
 };
 
 use super::calls;
 use super::marks::{
-    Arrival, ConnectMark, HerdMark, ListenerMark, RegistrationMark, SceneEndMark, SceneMark, TaskMark, Variant,
-    WorkerCount, WorkerId,
+    Arrival, ConnectMark, HerdMark, ListenerMark, RegistrationMark, SceneEndMark, SceneMark,
+    TaskMark, Variant, WorkerCount, WorkerId,
 };
 use super::symbols;
 use crate::evidence::{ClaimResult, Finding};
@@ -23,11 +23,31 @@ pub const CLIENT: u32 = 90;
 pub const FIRST: u32 = 101;
 const INTERRUPT: &str = "asm_sysvec_apic_timer_interrupt";
 
-pub const CHILD: &[&str] =
-    &["try_to_wake_up", "__wake_up_common", "sock_def_readable", "tcp_child_process", "tcp_v4_rcv"];
-pub const CASCADE: &[&str] = &["try_to_wake_up", "ep_autoremove_wake_function", "ep_done_scan", "do_epoll_wait"];
-pub const TIMER: &[&str] = &["try_to_wake_up", "hrtimer_wakeup", "__hrtimer_run_queues", INTERRUPT];
-pub const LOCK: &[&str] = &["try_to_wake_up", "__wake_up_common", "release_sock", "inet_csk_accept"];
+pub const CHILD: &[&str] = &[
+    "try_to_wake_up",
+    "__wake_up_common",
+    "sock_def_readable",
+    "tcp_child_process",
+    "tcp_v4_rcv",
+];
+pub const CASCADE: &[&str] = &[
+    "try_to_wake_up",
+    "ep_autoremove_wake_function",
+    "ep_done_scan",
+    "do_epoll_wait",
+];
+pub const TIMER: &[&str] = &[
+    "try_to_wake_up",
+    "hrtimer_wakeup",
+    "__hrtimer_run_queues",
+    INTERRUPT,
+];
+pub const LOCK: &[&str] = &[
+    "try_to_wake_up",
+    "__wake_up_common",
+    "release_sock",
+    "inet_csk_accept",
+];
 
 pub fn symbols() -> Vec<Symbol> {
     let names = symbols::NAMES.iter().copied().chain([INTERRUPT]);
@@ -35,7 +55,11 @@ pub fn symbols() -> Vec<Symbol> {
         .enumerate()
         .map(|(at, name)| {
             let start = 0xffff_0000_0000 + 0x1000 * at as u64;
-            Symbol { name: name.to_owned(), start, end: start + 0x1000 }
+            Symbol {
+                name: name.to_owned(),
+                start,
+                end: start + 0x1000,
+            }
         })
         .collect()
 }
@@ -45,7 +69,10 @@ pub fn frames(names: &[&str]) -> (u32, [u64; STACK_DEPTH]) {
     let known = symbols();
     let mut stack = [0; STACK_DEPTH];
     for (slot, name) in stack.iter_mut().zip(names) {
-        *slot = known.iter().find(|symbol| symbol.name == *name).map_or(0xdead, |symbol| symbol.start + 0x10);
+        *slot = known
+            .iter()
+            .find(|symbol| symbol.name == *name)
+            .map_or(0xdead, |symbol| symbol.start + 0x10);
     }
     (names.len() as u32, stack)
 }
@@ -77,7 +104,11 @@ pub struct Script {
 
 impl Script {
     pub fn new() -> Script {
-        Script { now: 1_000_000, complete: true, ..Script::default() }
+        Script {
+            now: 1_000_000,
+            complete: true,
+            ..Script::default()
+        }
     }
 
     pub fn event(&mut self, kind: Kind, pid: u32, body: Body) {
@@ -111,7 +142,12 @@ impl Script {
             scene: self.scene,
             variant,
             arrival,
-            workers: (0..workers).map(|index| WorkerId { pid: self.pid(index), index }).collect(),
+            workers: (0..workers)
+                .map(|index| WorkerId {
+                    pid: self.pid(index),
+                    index,
+                })
+                .collect(),
             client: CLIENT,
             port: PORT,
             connections: 0,
@@ -145,7 +181,15 @@ impl Script {
     }
 
     pub fn enters(&mut self, pid: u32, nr: u32) -> &mut Script {
-        self.event(Kind::SysEnter, pid, Body::SysEnter(SysEnter { nr, _pad: 0, args: [0; 4] }));
+        self.event(
+            Kind::SysEnter,
+            pid,
+            Body::SysEnter(SysEnter {
+                nr,
+                _pad: 0,
+                args: [0; 4],
+            }),
+        );
         self
     }
 
@@ -157,7 +201,16 @@ impl Script {
 
     pub fn switch(&mut self, prev: u32, next: u32, prev_state: u32, flags: u32) -> &mut Script {
         let watched = SWITCH_PREV_WATCHED | SWITCH_NEXT_WATCHED;
-        self.event(Kind::Switch, prev, Body::Switch(Switch { prev, next, prev_state, flags: flags | watched }));
+        self.event(
+            Kind::Switch,
+            prev,
+            Body::Switch(Switch {
+                prev,
+                next,
+                prev_state,
+                flags: flags | watched,
+            }),
+        );
         self
     }
 
@@ -174,7 +227,11 @@ impl Script {
         if nr == self.call() {
             self.counts[worker].returns += 1;
         }
-        let exit = SysExit { fd_port: PORT, fd_state: calls::LISTEN, ..exit(nr, ret) };
+        let exit = SysExit {
+            fd_port: PORT,
+            fd_state: calls::LISTEN,
+            ..exit(nr, ret)
+        };
         self.event(Kind::SysExit, pid, Body::SysExit(exit));
         self
     }
@@ -189,7 +246,13 @@ impl Script {
         self.ports += 1;
         let client_port = 40_000 + self.ports;
         let number = u64::from(self.ports);
-        let sock = 0x5000_0000 + 0x100 * if self.reuse > 0 { number % self.reuse } else { number };
+        let sock = 0x5000_0000
+            + 0x100
+                * if self.reuse > 0 {
+                    number % self.reuse
+                } else {
+                    number
+                };
         if self.variant.is_some() {
             let mark = ConnectMark {
                 scene: self.scene,
@@ -223,9 +286,23 @@ impl Script {
     }
 
     /// `sched_waking` with a stack, in the context of `current`.
-    pub fn waking(&mut self, current: u32, target: u32, conn: u64, names: &[&str], flags: u32) -> &mut Script {
+    pub fn waking(
+        &mut self,
+        current: u32,
+        target: u32,
+        conn: u64,
+        names: &[&str],
+        flags: u32,
+    ) -> &mut Script {
         let (depth, stack) = frames(names);
-        let waking = Waking { target, flags, conn, depth, _pad: 0, stack };
+        let waking = Waking {
+            target,
+            flags,
+            conn,
+            depth,
+            _pad: 0,
+            stack,
+        };
         self.event(Kind::Waking, current, Body::Waking(waking));
         self
     }
@@ -237,7 +314,8 @@ impl Script {
 
     /// Woken by the connection, in the client's softirq.
     pub fn woken(&mut self, target: u32, conn: Conn) -> &mut Script {
-        self.waking(CLIENT, target, conn.sock, CHILD, 0).wakeup(target)
+        self.waking(CLIENT, target, conn.sock, CHILD, 0)
+            .wakeup(target)
     }
 
     pub fn accepts(&mut self, pid: u32, conn: Conn) -> &mut Script {
@@ -263,7 +341,11 @@ impl Script {
         let worker = self.index(pid);
         self.counts[worker].eagain += 1;
         self.enters(pid, calls::ACCEPT4);
-        let exit = SysExit { fd_port: PORT, fd_state: calls::LISTEN, ..exit(calls::ACCEPT4, calls::EAGAIN) };
+        let exit = SysExit {
+            fd_port: PORT,
+            fd_state: calls::LISTEN,
+            ..exit(calls::ACCEPT4, calls::EAGAIN)
+        };
         self.event(Kind::SysExit, pid, Body::SysExit(exit));
         self
     }
@@ -284,7 +366,10 @@ impl Script {
         if call == calls::ACCEPT4 {
             return self.looks(pid);
         }
-        self.runs(pid).returns(pid, call, 1).finds_nothing(pid).waits(pid)
+        self.runs(pid)
+            .returns(pid, call, 1)
+            .finds_nothing(pid)
+            .waits(pid)
     }
 
     /// A woken worker that looks, sees nothing and sleeps on inside the same call.
@@ -335,24 +420,45 @@ impl Script {
 
     pub fn task(&mut self, pid: u32, comm: &str, syscall: Option<u32>) -> &mut Script {
         let comm = comm.to_owned();
-        self.mark(HerdMark::Task(TaskMark { pid, tgid: pid, ppid: 1, comm, asleep: true, syscall }));
+        self.mark(HerdMark::Task(TaskMark {
+            pid,
+            tgid: pid,
+            ppid: 1,
+            comm,
+            asleep: true,
+            syscall,
+        }));
         self
     }
 
     pub fn listener(&mut self, sockets: u32) -> &mut Script {
-        self.mark(HerdMark::Listener(ListenerMark { port: PORT, sockets, address: "0.0.0.0".to_owned() }));
+        self.mark(HerdMark::Listener(ListenerMark {
+            port: PORT,
+            sockets,
+            address: "0.0.0.0".to_owned(),
+        }));
         self
     }
 
     pub fn registration(&mut self, pid: u32, events: u32) -> &mut Script {
-        self.mark(HerdMark::Registration(RegistrationMark { pid, port: PORT, events }));
+        self.mark(HerdMark::Registration(RegistrationMark {
+            pid,
+            port: PORT,
+            events,
+        }));
         self
     }
 
     pub fn forks(&mut self, parent: u32, child: u32, comm: &str) -> &mut Script {
         let mut name = [0; 16];
         name[..comm.len()].copy_from_slice(comm.as_bytes());
-        let fork = Fork { parent, child, child_tgid: child, _pad: 0, comm: name };
+        let fork = Fork {
+            parent,
+            child,
+            child_tgid: child,
+            _pad: 0,
+            comm: name,
+        };
         self.event(Kind::Fork, parent, Body::Fork(fork));
         self
     }
@@ -364,7 +470,10 @@ impl Script {
 
     /// A watch has no workers' own counts: room for pids from `FIRST` on.
     pub fn watch(workers: u32) -> Script {
-        Script { counts: vec![WorkerCount::default(); workers as usize], ..Script::new() }
+        Script {
+            counts: vec![WorkerCount::default(); workers as usize],
+            ..Script::new()
+        }
     }
 }
 
@@ -402,15 +511,27 @@ pub fn fold(context: &Context, items: &[Item], ending: &Ending) -> Outcome {
 }
 
 pub fn lab(trace: &str, script: &Script) -> Outcome {
-    fold(&context(trace, Mode::Lab), &script.items, &Ending::default())
+    fold(
+        &context(trace, Mode::Lab),
+        &script.items,
+        &Ending::default(),
+    )
 }
 
 pub fn watch(script: &Script) -> Outcome {
-    fold(&context("epoll-herd", Mode::Watch), &script.items, &Ending::default())
+    fold(
+        &context("epoll-herd", Mode::Watch),
+        &script.items,
+        &Ending::default(),
+    )
 }
 
 pub fn finding<'a>(outcome: &'a Outcome, id: &str) -> &'a Finding {
-    outcome.findings.iter().find(|finding| finding.id == id).unwrap()
+    outcome
+        .findings
+        .iter()
+        .find(|finding| finding.id == id)
+        .unwrap()
 }
 
 pub fn result(outcome: &Outcome, id: &str) -> ClaimResult {
@@ -419,7 +540,16 @@ pub fn result(outcome: &Outcome, id: &str) -> ClaimResult {
 
 /// A cell of a table, by column key.
 pub fn cell(outcome: &Outcome, table: &str, row: usize, key: &str) -> serde_json::Value {
-    let table = outcome.ledger.tables.iter().find(|its| its.id == table).unwrap();
-    let column = table.columns.iter().position(|column| column.key == key).unwrap();
+    let table = outcome
+        .ledger
+        .tables
+        .iter()
+        .find(|its| its.id == table)
+        .unwrap();
+    let column = table
+        .columns
+        .iter()
+        .position(|column| column.key == key)
+        .unwrap();
     table.rows[row][column].clone()
 }

@@ -37,7 +37,10 @@ pub struct Timeline {
 
 impl Timeline {
     pub fn new(wanted: Option<u64>) -> Timeline {
-        Timeline { wanted, ..Timeline::default() }
+        Timeline {
+            wanted,
+            ..Timeline::default()
+        }
     }
 
     /// A connection begins; `phase` 0 = no phases, the next connection ends this one.
@@ -60,7 +63,11 @@ impl Timeline {
 
     pub fn note(&mut self, at: u64, lane: Lane, text: impl FnOnce() -> String) {
         if self.active() {
-            self.notes.push(Note { at, lane, text: text() });
+            self.notes.push(Note {
+                at,
+                lane,
+                text: text(),
+            });
         }
     }
 
@@ -74,8 +81,11 @@ impl Timeline {
         };
         let mut notes = self.notes.clone();
         notes.sort_by_key(|note| note.at);
-        let workers: BTreeSet<Lane> =
-            notes.iter().map(|note| note.lane).filter(|lane| matches!(lane, Lane::Worker(_))).collect();
+        let workers: BTreeSet<Lane> = notes
+            .iter()
+            .map(|note| note.lane)
+            .filter(|lane| matches!(lane, Lane::Worker(_)))
+            .collect();
         let mut lanes = vec![Lane::Client, Lane::Softirq];
         lanes.extend(workers.iter().take(WORKERS));
         let drawn = workers.len().clamp(1, WORKERS);
@@ -83,15 +93,23 @@ impl Timeline {
         let mut widths = vec![CLIENT_WIDTH, SOFTIRQ_WIDTH];
         widths.resize(lanes.len(), width.min(24));
         let headings: Vec<String> = lanes.iter().map(|lane| heading(*lane, &name)).collect();
-        let mut lines = vec![format!("connection {wanted}, µs since connect()"), row("µs", &headings, &widths)];
+        let mut lines = vec![
+            format!("connection {wanted}, µs since connect()"),
+            row("µs", &headings, &widths),
+        ];
         for note in &notes {
-            let Some(column) = lanes.iter().position(|lane| *lane == note.lane) else { continue };
+            let Some(column) = lanes.iter().position(|lane| *lane == note.lane) else {
+                continue;
+            };
             let mut cells = vec![String::new(); lanes.len()];
             cells[column].clone_from(&note.text);
             lines.push(row(&micros(origin, note.at), &cells, &widths));
         }
         if workers.len() > WORKERS {
-            lines.push(format!("({} more workers not drawn)", workers.len() - WORKERS));
+            lines.push(format!(
+                "({} more workers not drawn)",
+                workers.len() - WORKERS
+            ));
         }
         lines
     }
@@ -107,7 +125,11 @@ fn heading(lane: Lane, name: &impl Fn(u32) -> String) -> String {
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one connection")]
 fn micros(origin: u64, at: u64) -> String {
-    let (sign, ns) = if at < origin { ("-", origin - at) } else { ("", at - origin) };
+    let (sign, ns) = if at < origin {
+        ("-", origin - at)
+    } else {
+        ("", at - origin)
+    };
     format!("{sign}{:.1}", ns as f64 / 1000.0)
 }
 
@@ -140,7 +162,10 @@ mod tests {
         timeline.note(9_100, Lane::Softirq, || "too late".to_owned());
         let lines = timeline.draw(|pid| format!("w{pid}"));
         assert_eq!(lines.len(), 4, "{lines:?}");
-        assert!(lines[3].trim_start().starts_with("2.5") && lines[3].ends_with("woken"), "{lines:?}");
+        assert!(
+            lines[3].trim_start().starts_with("2.5") && lines[3].ends_with("woken"),
+            "{lines:?}"
+        );
     }
 
     #[test]
@@ -151,13 +176,19 @@ mod tests {
             timeline.note(u64::from(pid), Lane::Worker(pid), || "x".repeat(80));
         }
         let lines = timeline.draw(|pid| pid.to_string());
-        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{lines:?}"
+        );
         assert!(lines.last().unwrap().contains("more workers"));
     }
 
     #[test]
     fn a_connection_that_never_came_is_told() {
-        assert_eq!(Timeline::new(Some(7)).draw(|_| String::new()), ["connection 7 was not seen"]);
+        assert_eq!(
+            Timeline::new(Some(7)).draw(|_| String::new()),
+            ["connection 7 was not seen"]
+        );
         assert!(Timeline::new(None).draw(|_| String::new()).is_empty());
     }
 }

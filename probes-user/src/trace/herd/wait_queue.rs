@@ -1,6 +1,8 @@
 //! What the wake functions of wait-queue entries did, where function probes attach (a witness only).
 
-use probes_common::event::{WAKE_AUTOREMOVE, WAKE_DEFAULT, WAKE_EP_AUTOREMOVE, WAKE_EP_CALLBACK, WAKE_POLL};
+use probes_common::event::{
+    WAKE_AUTOREMOVE, WAKE_DEFAULT, WAKE_EP_AUTOREMOVE, WAKE_EP_CALLBACK, WAKE_POLL,
+};
 use serde_json::json;
 
 use super::crowd::Counts;
@@ -14,11 +16,27 @@ pub fn table<'a>(counts: impl Iterator<Item = (String, &'a Counts)>) -> Table {
         ("woke", "woke"),
         ("calls_count", "calls"),
     ];
-    let mut table = Table::new("wait_queue", "Wait-queue entries called (function probes)", &columns).detailed();
+    let mut table = Table::new(
+        "wait_queue",
+        "Wait-queue entries called (function probes)",
+        &columns,
+    )
+    .detailed();
     for (scene, counts) in counts {
-        table.rows.extend(counts.wait_wakes.iter().map(|((function, exclusive, woke), calls)| {
-            vec![json!(scene), json!(name(*function)), json!(exclusive), json!(woke), json!(calls)]
-        }));
+        table.rows.extend(
+            counts
+                .wait_wakes
+                .iter()
+                .map(|((function, exclusive, woke), calls)| {
+                    vec![
+                        json!(scene),
+                        json!(name(*function)),
+                        json!(exclusive),
+                        json!(woke),
+                        json!(calls),
+                    ]
+                }),
+        );
     }
     table
 }

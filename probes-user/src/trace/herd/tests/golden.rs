@@ -23,11 +23,18 @@ fn hook(name: &str, attached_as: Option<&str>, why_not: Option<&str>) -> HookRep
 fn report(mode: Mode, script: &Script, timeline: Option<u64>) -> Report {
     let mut context = context("epoll-herd", mode);
     context.timeline = timeline;
-    let options = LabOptions { variants: vec!["e/sequential".to_owned()], ..LabOptions::default() };
+    let options = LabOptions {
+        variants: vec!["e/sequential".to_owned()],
+        ..LabOptions::default()
+    };
     if mode == Mode::Lab {
         context.options = serde_json::to_value(scenes::epoll_plan(&options)).unwrap();
     }
-    let ending = Ending { emitted: 1234, duration_ns: 2_500_000_000, ..Ending::default() };
+    let ending = Ending {
+        emitted: 1234,
+        duration_ns: 2_500_000_000,
+        ..Ending::default()
+    };
     let outcome = fold(&context, &script.items, &ending);
     Report {
         trace: context.trace,
@@ -62,13 +69,21 @@ fn lab_script() -> Script {
         script.woken(first, conn).runs(first);
         script.waking(first, second, 0, CASCADE, 0).wakeup(second);
         let call = script.call();
-        script.returns(first, call, 1).accepts(first, conn).waits(first).loses(second);
+        script
+            .returns(first, call, 1)
+            .accepts(first, conn)
+            .waits(first)
+            .loses(second);
     }
-    script.end().scene(Variant::PerProcessInstance, Arrival::Sequential, 4);
+    script
+        .end()
+        .scene(Variant::PerProcessInstance, Arrival::Sequential, 4);
     for _ in 0..20 {
         script.herd(&[0, 1, 2, 3]);
     }
-    script.end().scene(Variant::Exclusive, Arrival::Sequential, 4);
+    script
+        .end()
+        .scene(Variant::Exclusive, Arrival::Sequential, 4);
     for _ in 0..20 {
         script.herd(&[0]);
     }
@@ -81,7 +96,9 @@ fn watch_script() -> Script {
     script.listener(1);
     for index in 0..4 {
         let pid = script.pid(index);
-        script.task(pid, "gunicorn", Some(calls::EPOLL_WAIT)).registration(pid, 1);
+        script
+            .task(pid, "gunicorn", Some(calls::EPOLL_WAIT))
+            .registration(pid, 1);
     }
     for round in 0..24 {
         script.herd(&[round % 4, (round + 1) % 4, (round + 2) % 4]);
@@ -92,7 +109,10 @@ fn watch_script() -> Script {
 
 fn page(report: &Report) -> String {
     let page = text::report(report, text::Style::default());
-    assert!(page.lines().all(|line| line.chars().count() <= text::WIDTH), "{page}");
+    assert!(
+        page.lines().all(|line| line.chars().count() <= text::WIDTH),
+        "{page}"
+    );
     page
 }
 
@@ -111,8 +131,26 @@ fn a_watch_report_for_a_person() {
 #[test]
 fn colour_is_only_there_when_asked_for() {
     let report = report(Mode::Lab, &lab_script(), None);
-    assert!(!text::report(&report, text::Style { colour: false, verbose: true }).contains('\x1b'));
-    assert!(text::report(&report, text::Style { colour: true, verbose: false }).contains("\x1b[32mholds\x1b[0m"));
+    assert!(
+        !text::report(
+            &report,
+            text::Style {
+                colour: false,
+                verbose: true
+            }
+        )
+        .contains('\x1b')
+    );
+    assert!(
+        text::report(
+            &report,
+            text::Style {
+                colour: true,
+                verbose: false
+            }
+        )
+        .contains("\x1b[32mholds\x1b[0m")
+    );
 }
 
 fn schema() -> jsonschema::Validator {
@@ -121,8 +159,10 @@ fn schema() -> jsonschema::Validator {
 }
 
 fn assert_valid(document: &serde_json::Value) {
-    let errors: Vec<String> =
-        schema().iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<String> = schema()
+        .iter_errors(document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
@@ -135,7 +175,11 @@ fn reports_keep_to_the_published_schema() {
     lab.record_error = Some("disk full".to_owned());
     lab.stats = Some(StatsReport {
         startup_ns: vec![("btf".to_owned(), 1_000_000)],
-        programs: vec![ProgramCost { program: "sched_waking".to_owned(), runs: 10, ns: 900 }],
+        programs: vec![ProgramCost {
+            program: "sched_waking".to_owned(),
+            runs: 10,
+            ns: 900,
+        }],
         ..StatsReport::default()
     });
     assert_valid(&json::document(&lab));
@@ -155,8 +199,17 @@ fn the_schema_refuses_what_is_no_report() {
 fn rows_are_keyed_by_column_and_numbers_carry_their_unit() {
     let document = json::document(&report(Mode::Lab, &lab_script(), None));
     assert_eq!(document["schema"], json!("probes.report/1"));
-    assert_eq!(document["ledger"]["tables"]["herd"][1]["woken_mean"], json!(4.0));
-    assert_eq!(document["ledger"]["tables"]["herd"][1]["scene"], json!("per-process-instance/sequential"));
+    assert_eq!(
+        document["ledger"]["tables"]["herd"][1]["woken_mean"],
+        json!(4.0)
+    );
+    assert_eq!(
+        document["ledger"]["tables"]["herd"][1]["scene"],
+        json!("per-process-instance/sequential")
+    );
     assert_eq!(document["hooks"][2]["why_not"], json!("EPERM"));
-    assert_eq!(document["claims"][0]["id"], json!("epoll-herd/shared-instance"));
+    assert_eq!(
+        document["claims"][0]["id"],
+        json!("epoll-herd/shared-instance")
+    );
 }

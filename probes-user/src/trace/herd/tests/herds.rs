@@ -28,7 +28,12 @@ fn four_of_four_woken_is_a_herd() {
     assert_eq!(found.numbers["useless_wakeups_per_connection"], json!(3.0));
     assert_eq!(found.numbers["switches_per_connection"], json!(4.0));
     assert_eq!(found.numbers["gini_ratio"], json!(0.75));
-    assert_eq!(found.numbers["wake_to_run_p50_ns"].as_u64().map(|ns| ns > 0), Some(true));
+    assert_eq!(
+        found.numbers["wake_to_run_p50_ns"]
+            .as_u64()
+            .map(|ns| ns > 0),
+        Some(true)
+    );
 }
 
 #[test]
@@ -39,11 +44,19 @@ fn one_of_four_woken_is_none_and_the_longest_asleep_is_first() {
     }
     script.end();
     let outcome = lab("accept-herd", &script);
-    assert_eq!(result(&outcome, "accept-herd/one-wakeup"), ClaimResult::Holds);
+    assert_eq!(
+        result(&outcome, "accept-herd/one-wakeup"),
+        ClaimResult::Holds
+    );
     let cost = finding(&outcome, "accept-herd/cost");
     assert_eq!(cost.result, ClaimResult::Holds, "{}", cost.because);
     assert_eq!(cost.numbers["switches_per_connection"], json!(1.0));
-    assert_eq!(cost.numbers["on_cpu_ns_per_connection"].as_f64().map(|ns| ns > 0.0), Some(true));
+    assert_eq!(
+        cost.numbers["on_cpu_ns_per_connection"]
+            .as_f64()
+            .map(|ns| ns > 0.0),
+        Some(true)
+    );
     assert_eq!(cell(&outcome, "balance", 0, "order"), json!("FIFO"));
     assert_eq!(cell(&outcome, "balance", 0, "gini_ratio"), json!(0.0));
 }
@@ -76,7 +89,13 @@ fn half_the_herd_is_not_every_waiter() {
         };
     }
     script.end();
-    assert_eq!(result(&lab("epoll-herd", &script), "epoll-herd/per-process-instance"), ClaimResult::Refuted);
+    assert_eq!(
+        result(
+            &lab("epoll-herd", &script),
+            "epoll-herd/per-process-instance"
+        ),
+        ClaimResult::Refuted
+    );
 }
 
 #[test]
@@ -88,7 +107,10 @@ fn useless_wakeups_refute_the_cost() {
     script.end();
     let outcome = lab("accept-herd", &script);
     assert_eq!(result(&outcome, "accept-herd/cost"), ClaimResult::Refuted);
-    assert_eq!(result(&outcome, "accept-herd/one-wakeup"), ClaimResult::Refuted);
+    assert_eq!(
+        result(&outcome, "accept-herd/one-wakeup"),
+        ClaimResult::Refuted
+    );
 }
 
 #[test]
@@ -100,7 +122,10 @@ fn a_cascade_is_reported_beside_the_criterion() {
         script.woken(first, conn).runs(first);
         script.waking(first, second, 0, CASCADE, 0).wakeup(second);
         let call = script.call();
-        script.returns(first, call, 1).accepts(first, conn).waits(first);
+        script
+            .returns(first, call, 1)
+            .accepts(first, conn)
+            .waits(first);
         script.loses(second);
     }
     script.end();
@@ -118,7 +143,11 @@ fn a_silent_wakeup_is_seen_although_no_call_returned() {
     for _ in 0..20 {
         let conn = script.connect();
         let (first, second) = (script.pid(0), script.pid(1));
-        script.woken(first, conn).woken(second, conn).wins(first, conn).looks(second);
+        script
+            .woken(first, conn)
+            .woken(second, conn)
+            .wins(first, conn)
+            .looks(second);
     }
     script.end();
     let outcome = lab("epoll-herd", &script);
@@ -135,11 +164,18 @@ fn who_waits_with_an_accept_mutex_and_who_only_sleeps() {
     let holder = script.pid(0);
     let sleeper = script.pid(1);
     let call = script.call();
-    script.waking(0, holder, 0, TIMER, 0).runs(holder).returns(holder, call, 0);
+    script
+        .waking(0, holder, 0, TIMER, 0)
+        .runs(holder)
+        .returns(holder, call, 0);
     script.registers(holder, 1, 1).waits(holder);
     for _ in 0..20 {
         script.herd(&[0]);
-        script.waking(0, sleeper, 0, TIMER, 0).runs(sleeper).returns(sleeper, call, 0).waits(sleeper);
+        script
+            .waking(0, sleeper, 0, TIMER, 0)
+            .runs(sleeper)
+            .returns(sleeper, call, 0)
+            .waits(sleeper);
     }
     script.end();
     let outcome = lab("epoll-herd", &script);
@@ -165,8 +201,16 @@ fn the_order_of_waking_is_named_by_the_rules_that_fit() {
     assert_eq!(order(Variant::Exclusive, |round| round % 4), json!("FIFO"));
     assert_eq!(order(Variant::Exclusive, |_| 3), json!("LIFO, same"));
     assert_eq!(order(Variant::Exclusive, |_| 0), json!("LIFO, first, same"));
-    assert_eq!(order(Variant::Exclusive, |round| [0, 2, 1, 3, 2, 0, 3, 1][round as usize % 8]), json!("mixed"));
-    assert_eq!(order(Variant::Reuseport, |round| [0, 2, 1, 3, 2, 0, 3, 1][round as usize % 8]), json!("hash"));
+    assert_eq!(
+        order(Variant::Exclusive, |round| [0, 2, 1, 3, 2, 0, 3, 1]
+            [round as usize % 8]),
+        json!("mixed")
+    );
+    assert_eq!(
+        order(Variant::Reuseport, |round| [0, 2, 1, 3, 2, 0, 3, 1]
+            [round as usize % 8]),
+        json!("hash")
+    );
 }
 
 #[test]
@@ -175,7 +219,9 @@ fn contrasts_stand_beside_the_judged_scene() {
     for _ in 0..20 {
         script.herd(&[0]);
     }
-    script.end().scene(Variant::PerProcessInstance, Arrival::Sequential, 4);
+    script
+        .end()
+        .scene(Variant::PerProcessInstance, Arrival::Sequential, 4);
     for _ in 0..20 {
         script.herd(&[0, 1, 2, 3]);
     }
@@ -184,7 +230,11 @@ fn contrasts_stand_beside_the_judged_scene() {
     let found = finding(&outcome, "epoll-herd/exclusive");
     assert_eq!(found.result, ClaimResult::Holds);
     assert_eq!(found.numbers["per_process_instance_woken_mean"], json!(4.0));
-    assert!(found.because.ends_with("per-process-instance: 4.0 woken"), "{}", found.because);
+    assert!(
+        found.because.ends_with("per-process-instance: 4.0 woken"),
+        "{}",
+        found.because
+    );
 }
 
 #[test]
@@ -199,7 +249,10 @@ fn in_a_burst_a_worker_may_win_what_another_was_woken_for() {
     script.wins(b, first).wins(a, second);
     script.end();
     let outcome = lab("epoll-herd", &script);
-    assert_eq!(cell(&outcome, "herd", 0, "useless_per_connection"), json!(0.0));
+    assert_eq!(
+        cell(&outcome, "herd", 0, "useless_per_connection"),
+        json!(0.0)
+    );
     assert_eq!(cell(&outcome, "connections", 1, "winner_index"), json!(0));
     assert_eq!(cell(&outcome, "connections", 0, "winner_index"), json!(1));
 }
@@ -221,7 +274,13 @@ fn a_delay_before_accept_does_not_end_the_wakeup() {
     script.end();
     let outcome = lab("accept-herd", &script);
     assert_eq!(cell(&outcome, "herd", 0, "woken_mean"), json!(2.0));
-    assert_eq!(cell(&outcome, "herd", 0, "useless_per_connection"), json!(1.0));
-    assert_eq!(cell(&outcome, "cost", 0, "switches_per_connection"), json!(4.0));
+    assert_eq!(
+        cell(&outcome, "herd", 0, "useless_per_connection"),
+        json!(1.0)
+    );
+    assert_eq!(
+        cell(&outcome, "cost", 0, "switches_per_connection"),
+        json!(4.0)
+    );
     assert_eq!(cell(&outcome, "workers", 0, "by_timer_count"), json!(0));
 }

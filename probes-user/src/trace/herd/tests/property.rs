@@ -1,7 +1,8 @@
 //! Whatever comes, nothing panics; and the order among CPUs of what happens at once changes nothing.
 
 use probes_common::event::{
-    DataReady, Exec, Exit, Fork, Header, STACK_DEPTH, SockState, Switch, SysEnter, SysExit, WaitWake, Wakeup, Waking,
+    DataReady, Exec, Exit, Fork, Header, STACK_DEPTH, SockState, Switch, SysEnter, SysExit,
+    WaitWake, Wakeup, Waking,
 };
 use proptest::prelude::*;
 
@@ -15,17 +16,41 @@ fn body() -> impl Strategy<Value = Body> {
     let pid = 100..106u32;
     let nr = prop::sample::select(vec![7u32, 23, 43, 232, 233, 281, 288, 999]);
     let sock = prop::sample::select(vec![0u64, 0x5000_0100, 0x5000_0200, 0x9999]);
-    let address = prop::sample::select(frames(CHILD).1.into_iter().chain(frames(CASCADE).1).collect::<Vec<_>>());
+    let address = prop::sample::select(
+        frames(CHILD)
+            .1
+            .into_iter()
+            .chain(frames(CASCADE).1)
+            .collect::<Vec<_>>(),
+    );
     prop_oneof![
-        (pid.clone(), any::<u32>(), sock.clone(), any::<u32>(), prop::collection::vec(address, STACK_DEPTH)).prop_map(
-            |(target, flags, conn, depth, stack)| {
+        (
+            pid.clone(),
+            any::<u32>(),
+            sock.clone(),
+            any::<u32>(),
+            prop::collection::vec(address, STACK_DEPTH)
+        )
+            .prop_map(|(target, flags, conn, depth, stack)| {
                 let stack: [u64; STACK_DEPTH] = stack.try_into().unwrap();
-                Body::Waking(Waking { target, flags, conn, depth, _pad: 0, stack })
-            }
-        ),
+                Body::Waking(Waking {
+                    target,
+                    flags,
+                    conn,
+                    depth,
+                    _pad: 0,
+                    stack,
+                })
+            }),
         (pid.clone(), 0..2u32).prop_map(|(target, new)| Body::Wakeup(Wakeup { target, new })),
-        (pid.clone(), pid.clone(), 0..300u32, any::<u32>())
-            .prop_map(|(prev, next, prev_state, flags)| Body::Switch(Switch { prev, next, prev_state, flags })),
+        (pid.clone(), pid.clone(), 0..300u32, any::<u32>()).prop_map(
+            |(prev, next, prev_state, flags)| Body::Switch(Switch {
+                prev,
+                next,
+                prev_state,
+                flags
+            })
+        ),
         (pid.clone(), pid.clone()).prop_map(|(parent, child)| Body::Fork(Fork {
             parent,
             child,
@@ -33,9 +58,18 @@ fn body() -> impl Strategy<Value = Body> {
             _pad: 0,
             comm: [0xff; 16]
         })),
-        pid.clone().prop_map(|pid| Body::Exec(Exec { pid, _pad: 0, comm: [b'x'; 16] })),
-        pid.clone().prop_map(|pid| Body::Exit(Exit { pid, tgid: pid })),
-        nr.clone().prop_map(|nr| Body::SysEnter(SysEnter { nr, _pad: 0, args: [0; 4] })),
+        pid.clone().prop_map(|pid| Body::Exec(Exec {
+            pid,
+            _pad: 0,
+            comm: [b'x'; 16]
+        })),
+        pid.clone()
+            .prop_map(|pid| Body::Exit(Exit { pid, tgid: pid })),
+        nr.clone().prop_map(|nr| Body::SysEnter(SysEnter {
+            nr,
+            _pad: 0,
+            args: [0; 4]
+        })),
         (nr, -12..2i64, sock.clone(), any::<[u64; 4]>(), any::<u32>()).prop_map(
             |(nr, ret, new_sock, args, epoll_events)| Body::SysExit(SysExit {
                 nr,
@@ -62,20 +96,36 @@ fn body() -> impl Strategy<Value = Body> {
             local_addr: [0; 16],
             remote_addr: [0; 16]
         })),
-        sock.clone().prop_map(|sock| Body::DataReady(DataReady { sock, conn: sock, local_port: PORT, _pad: [0; 3] })),
-        (sock, any::<u32>(), any::<i32>()).prop_map(|(conn, function, ret)| Body::WaitWake(WaitWake {
-            conn,
-            entry_flags: function,
-            function,
-            ret,
-            epoll_events: 0
+        sock.clone().prop_map(|sock| Body::DataReady(DataReady {
+            sock,
+            conn: sock,
+            local_port: PORT,
+            _pad: [0; 3]
         })),
+        (sock, any::<u32>(), any::<i32>()).prop_map(|(conn, function, ret)| Body::WaitWake(
+            WaitWake {
+                conn,
+                entry_flags: function,
+                function,
+                ret,
+                epoll_events: 0
+            }
+        )),
     ]
 }
 
 fn item() -> impl Strategy<Value = Item> {
     (any::<u64>(), 100..106u32, 0..3u32, body()).prop_map(|(ktime, pid, phase, body)| {
-        let header = Header { ktime, kind: 0, len: 0, cpu: 0, pid, tgid: pid, phase, _pad: 0 };
+        let header = Header {
+            ktime,
+            kind: 0,
+            len: 0,
+            cpu: 0,
+            pid,
+            tgid: pid,
+            phase,
+            _pad: 0,
+        };
         Item::Event(Event { header, body })
     })
 }

@@ -10,13 +10,19 @@ fn server(workers: u32, events: u32) -> Script {
     script.listener(1);
     for index in 0..workers {
         let pid = script.pid(index);
-        script.task(pid, "gunicorn", Some(calls::EPOLL_WAIT)).registration(pid, events);
+        script
+            .task(pid, "gunicorn", Some(calls::EPOLL_WAIT))
+            .registration(pid, events);
     }
     script
 }
 
 fn remark(outcome: &crate::trace::Outcome, part: &str) -> bool {
-    outcome.ledger.remarks.iter().any(|remark| remark.contains(part))
+    outcome
+        .ledger
+        .remarks
+        .iter()
+        .any(|remark| remark.contains(part))
 }
 
 #[test]
@@ -28,12 +34,21 @@ fn a_herding_server_is_told_so_and_what_to_set() {
     let outcome = watch(&script);
     assert!(outcome.findings.is_empty());
     assert_eq!(cell(&outcome, "listeners", 0, "port"), json!(PORT));
-    assert_eq!(cell(&outcome, "listeners", 0, "connections_count"), json!(24));
+    assert_eq!(
+        cell(&outcome, "listeners", 0, "connections_count"),
+        json!(24)
+    );
     assert_eq!(cell(&outcome, "listeners", 0, "woken_mean"), json!(4.0));
     assert_eq!(cell(&outcome, "listeners", 0, "eagain_count"), json!(72));
     assert_eq!(cell(&outcome, "woken", 0, "woken_count"), json!(4));
-    assert_eq!(cell(&outcome, "workers", 0, "by_connection_count"), json!(24));
-    assert_eq!(cell(&outcome, "registrations", 0, "events"), json!("EPOLLIN"));
+    assert_eq!(
+        cell(&outcome, "workers", 0, "by_connection_count"),
+        json!(24)
+    );
+    assert_eq!(
+        cell(&outcome, "registrations", 0, "events"),
+        json!("EPOLLIN")
+    );
     let told = "one connection wakes 4.0 of 4.0 waiting workers: a herd; no EPOLLEXCLUSIVE in its registrations";
     assert!(remark(&outcome, told), "{:?}", outcome.ledger.remarks);
     assert!(remark(&outcome, "3.0 useless wakeups per connection"));
@@ -47,9 +62,19 @@ fn an_exclusive_server_has_no_herd() {
         script.herd(&[0]);
     }
     let outcome = watch(&script);
-    assert!(remark(&outcome, "no herd: one connection wakes 1.0 of 4.0 waiting workers (EPOLLEXCLUSIVE)"));
-    assert!(remark(&outcome, "took 100% of 24 connections, Gini 0.75"), "{:?}", outcome.ledger.remarks);
-    assert_eq!(cell(&outcome, "registrations", 0, "events"), json!("EPOLLIN|EPOLLEXCLUSIVE"));
+    assert!(remark(
+        &outcome,
+        "no herd: one connection wakes 1.0 of 4.0 waiting workers (EPOLLEXCLUSIVE)"
+    ));
+    assert!(
+        remark(&outcome, "took 100% of 24 connections, Gini 0.75"),
+        "{:?}",
+        outcome.ledger.remarks
+    );
+    assert_eq!(
+        cell(&outcome, "registrations", 0, "events"),
+        json!("EPOLLIN|EPOLLEXCLUSIVE")
+    );
 }
 
 #[test]
@@ -59,7 +84,12 @@ fn tasks_that_wait_for_something_else_are_no_waiters() {
     script.herd(&[0, 1]);
     let outcome = watch(&script);
     assert_eq!(cell(&outcome, "listeners", 0, "sleepers_mean"), json!(2.0));
-    let workers = outcome.ledger.tables.iter().find(|table| table.id == "workers").unwrap();
+    let workers = outcome
+        .ledger
+        .tables
+        .iter()
+        .find(|table| table.id == "workers")
+        .unwrap();
     assert_eq!(workers.rows.len(), 2);
 }
 
@@ -70,7 +100,10 @@ fn connections_that_nobody_takes_are_counted() {
     script.connect();
     script.connect();
     let outcome = watch(&script);
-    assert_eq!(cell(&outcome, "listeners", 0, "not_accepted_count"), json!(2));
+    assert_eq!(
+        cell(&outcome, "listeners", 0, "not_accepted_count"),
+        json!(2)
+    );
     assert!(remark(&outcome, "accepted by nobody so far: 2"));
 }
 
@@ -79,17 +112,28 @@ fn a_forked_worker_is_followed_with_its_inherited_registration() {
     let mut script = Script::watch(3);
     let (master, worker) = (script.pid(0), script.pid(1));
     script.task(master, "master", None).registers(master, 1, 1);
-    script.forks(master, worker, "worker").runs(worker).waits(worker);
+    script
+        .forks(master, worker, "worker")
+        .runs(worker)
+        .waits(worker);
     let conn = script.connect();
     script.woken(worker, conn).wins(worker, conn);
     let outcome = watch(&script);
-    let registrations = outcome.ledger.tables.iter().find(|table| table.id == "registrations").unwrap();
+    let registrations = outcome
+        .ledger
+        .tables
+        .iter()
+        .find(|table| table.id == "registrations")
+        .unwrap();
     assert_eq!(registrations.rows.len(), 2);
     assert_eq!(cell(&outcome, "workers", 0, "comm"), json!("worker"));
     assert_eq!(cell(&outcome, "workers", 0, "won_count"), json!(1));
     script.exits(worker);
     let outcome = watch(&script);
-    assert!(remark(&outcome, "workers that exited (their connections count, their rows are gone): 1"));
+    assert!(remark(
+        &outcome,
+        "workers that exited (their connections count, their rows are gone): 1"
+    ));
 }
 
 #[test]
@@ -98,11 +142,22 @@ fn an_accept_mutex_shows_by_its_turns_and_its_timers() {
     let pid = script.pid(0);
     script.task(pid, "nginx", Some(calls::EPOLL_WAIT));
     for _ in 0..10 {
-        script.waking(0, pid, 0, TIMER, 0).wakeup(pid).runs(pid).returns(pid, calls::EPOLL_WAIT, 0);
-        script.registers(pid, 1, 1).registers(pid, calls::CTL_DEL, 0).waits(pid);
+        script
+            .waking(0, pid, 0, TIMER, 0)
+            .wakeup(pid)
+            .runs(pid)
+            .returns(pid, calls::EPOLL_WAIT, 0);
+        script
+            .registers(pid, 1, 1)
+            .registers(pid, calls::CTL_DEL, 0)
+            .waits(pid);
     }
     let outcome = watch(&script);
-    assert!(remark(&outcome, "taken out of epoll 10 times"), "{:?}", outcome.ledger.remarks);
+    assert!(
+        remark(&outcome, "taken out of epoll 10 times"),
+        "{:?}",
+        outcome.ledger.remarks
+    );
     assert!(remark(&outcome, "timer wakeups per s"));
     assert!(remark(&outcome, "no connection was established"));
 }
@@ -117,7 +172,12 @@ fn blocking_accept_without_registrations_counts_every_waiter() {
     for round in 0..3 {
         let conn = script.connect();
         let pid = script.pid(round);
-        script.woken(pid, conn).runs(pid).accepts(pid, conn).enters(pid, calls::ACCEPT4).sleeps(pid);
+        script
+            .woken(pid, conn)
+            .runs(pid)
+            .accepts(pid, conn)
+            .enters(pid, calls::ACCEPT4)
+            .sleeps(pid);
     }
     let outcome = watch(&script);
     assert_eq!(cell(&outcome, "listeners", 0, "sleepers_mean"), json!(3.0));
@@ -131,15 +191,30 @@ fn a_long_watch_keeps_its_sums() {
         script.herd(&[0, 1]);
     }
     let outcome = watch(&script);
-    assert_eq!(cell(&outcome, "listeners", 0, "connections_count"), json!(3000));
+    assert_eq!(
+        cell(&outcome, "listeners", 0, "connections_count"),
+        json!(3000)
+    );
     assert_eq!(cell(&outcome, "listeners", 0, "woken_mean"), json!(2.0));
-    assert_eq!(cell(&outcome, "listeners", 0, "not_accepted_count"), json!(0));
+    assert_eq!(
+        cell(&outcome, "listeners", 0, "not_accepted_count"),
+        json!(0)
+    );
 }
 
 #[test]
 fn an_empty_watch_says_so() {
     let outcome = watch(&Script::new());
-    assert!(remark(&outcome, "no connection was established on the followed ports"));
-    assert!(outcome.ledger.tables.iter().all(|table| table.rows.is_empty()));
+    assert!(remark(
+        &outcome,
+        "no connection was established on the followed ports"
+    ));
+    assert!(
+        outcome
+            .ledger
+            .tables
+            .iter()
+            .all(|table| table.rows.is_empty())
+    );
     assert_eq!(Value::Null, crate::evidence::statistics::rounded(None));
 }
