@@ -36,26 +36,30 @@ pub fn takes_task(copy: Copy, pid: u32) -> bool {
 
 /// Is this transition still to be taken? Sockets that share a slot at the same moment can make the second
 /// copy take one twice; user space drops the repetition. None is ever dropped here.
+///
+/// The slot is chosen by the ports because the verifier allows no arithmetic on the socket's pointer.
 #[inline(always)]
-pub fn takes_transition(copy: Copy, sock: u64, new: u8) -> bool {
-    // A struct sock is aligned to far more than 16 bytes: the state fits below the address.
-    let word = sock | new as u64;
-    let Some(slot) = TRANSITIONS.get_ptr_mut((sock >> 6) as u32 % TRANSITION_SLOTS) else {
+pub fn takes_transition(copy: Copy, sock: *const u8, ports: (u16, u16), new: u8) -> bool {
+    let index = (ports.0 as u32).wrapping_mul(31).wrapping_add(ports.1 as u32) % TRANSITION_SLOTS;
+    let Some(slot) = TRANSITIONS.get_ptr_mut(index) else {
         return true;
     };
-    // SAFETY: an aligned u64 in a map value.
+    // SAFETY: aligned u64 fields of a map value.
     unsafe {
+        let (seen_sock, seen_new) = (&raw mut (*slot).sock, &raw mut (*slot).new);
         match copy {
             Copy::First => {
-                core::ptr::write_volatile(slot, word);
+                core::ptr::write_volatile(seen_sock, sock as u64);
+                core::ptr::write_volatile(seen_new, new as u64);
                 true
             }
             Copy::Second => {
-                let open = core::ptr::read_volatile(slot) != word;
-                if !open {
-                    core::ptr::write_volatile(slot, 0);
+                let same = core::ptr::read_volatile(seen_sock) == sock as u64
+                    && core::ptr::read_volatile(seen_new) == new as u64;
+                if same {
+                    core::ptr::write_volatile(seen_new, u64::MAX);
                 }
-                open
+                !same
             }
         }
     }

@@ -34,9 +34,16 @@ pub static PENDING: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, BPF_F_MM
 #[map]
 pub static HANDLED: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, 0);
 
-/// The same for sockets: the transition last seen by a first copy, by a hash of the socket.
+/// A socket's transition.
+#[repr(C)]
+pub struct Transition {
+    pub sock: u64,
+    pub new: u64,
+}
+
+/// The same for sockets: the transition last seen by a first copy, by a hash of the ports.
 #[map]
-pub static TRANSITIONS: Array<u64> = Array::with_max_entries(TRANSITION_SLOTS, 0);
+pub static TRANSITIONS: Array<Transition> = Array::with_max_entries(TRANSITION_SLOTS, 0);
 pub const TRANSITION_SLOTS: u32 = 1024;
 
 /// One bit per local TCP port whose sockets are followed.

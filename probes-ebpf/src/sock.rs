@@ -55,12 +55,14 @@ fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let sock = ctx.arg::<*const u8>(0);
     let old = ctx.arg::<u64>(1) as u8;
     let new = ctx.arg::<u64>(2) as u8;
-    if !takes_transition(copy, sock as u64, new) || !enabled() {
-        return 0;
-    }
     // SAFETY: a struct sock argument.
     let (family, local_port): (u16, u16) =
         unsafe { (typed(sock, offset!(sock_family)), typed(sock, offset!(sock_num))) };
+    // SAFETY: as above.
+    let remote_port = u16::from_be(unsafe { typed(sock, offset!(sock_dport)) });
+    if !takes_transition(copy, sock, (local_port, remote_port), new) || !enabled() {
+        return 0;
+    }
     if family != AF_INET && family != AF_INET6 {
         return 0;
     }
@@ -76,15 +78,13 @@ fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
         unsafe { (*slot).conn = if followed { sock as u64 } else { 0 } };
     }
     if followed {
-        send(sock, old, new, family, local_port, netns);
+        send(sock, (old, new), family, (local_port, remote_port), netns);
     }
     0
 }
 
 #[inline(always)]
-fn send(sock: *const u8, old: u8, new: u8, family: u16, local_port: u16, netns: u32) {
-    // SAFETY: a struct sock argument of the hook.
-    let remote_port = u16::from_be(unsafe { typed(sock, offset!(sock_dport)) });
+fn send(sock: *const u8, (old, new): (u8, u8), family: u16, (local_port, remote_port): (u16, u16), netns: u32) {
     let mut local_addr = [0; 16];
     let mut remote_addr = [0; 16];
     if family == AF_INET {

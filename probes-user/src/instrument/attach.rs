@@ -192,11 +192,8 @@ impl Attacher<'_> {
         }
         Ok(HookReport {
             hook: hook.program.to_owned(),
-            why_not: if attached_as.is_some() {
-                None
-            } else {
-                Some(reasons.join("; "))
-            },
+            // Also of the rungs above the one that held.
+            why_not: (!reasons.is_empty()).then(|| reasons.join("; ")),
             attached_as,
             needed: hook.needed,
             lost_without: hook.lost_without.to_owned(),
@@ -295,13 +292,13 @@ fn load(linked: &Linked, hook: &Hook, rung: Rung, id: u32) -> Result<Result<Owne
         license,
         instructions,
     };
-    let error = match sys::prog_load(&spec, &mut []) {
+    let error = match load_once(&spec, &mut []) {
         Ok(fd) => return Ok(Ok(fd)),
         Err(error) => error,
     };
     // Once more for the verifier's own words; EPERM has none.
     let mut log = vec![0u8; 256 << 10];
-    let last = match sys::prog_load(&spec, &mut log) {
+    let last = match load_once(&spec, &mut log) {
         Ok(fd) => return Ok(Ok(fd)),
         Err(_) => verifier_reason(&log),
     };
@@ -309,6 +306,17 @@ fn load(linked: &Linked, hook: &Hook, rung: Rung, id: u32) -> Result<Result<Owne
         Some(reason) => format!("load: {}: {reason}", words(&error)),
         None => format!("load: {}", words(&error)),
     }))
+}
+
+/// The verifier gives up with EAGAIN when a signal is pending (kernel/bpf/verifier.c, do_check).
+fn load_once(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut tries = 0;
+    loop {
+        match sys::prog_load(spec, log) {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && tries < 5 => tries += 1,
+            other => return other,
+        }
+    }
 }
 
 /// The verifier's last meaningful line.
