@@ -9,6 +9,7 @@ use crate::evidence::Table;
 const ROWS: usize = 40;
 /// A column of words is not cut below this.
 const MIN_WORDS: usize = 6;
+/// Between columns, where there is room.
 const GAP: usize = 2;
 
 /// Title, heading, rows; nothing when the table is empty.
@@ -33,21 +34,22 @@ pub fn lines(table: &Table, all_rows: bool) -> Vec<String> {
                 .all(|row| !matches!(row.get(column), Some(Value::String(_))))
         })
         .collect();
-    let widths = widths(table, &cells, &numeric);
+    let (widths, gap) = widths(table, &cells, &numeric);
     let heading: Vec<String> = table
         .columns
         .iter()
         .map(|column| column.title.clone())
         .collect();
-    let mut lines = vec![table.title.clone(), line(&heading, &widths, &numeric)];
-    lines.extend(cells.iter().map(|row| line(row, &widths, &numeric)));
+    let mut lines = vec![table.title.clone(), line(&heading, &widths, &numeric, gap)];
+    lines.extend(cells.iter().map(|row| line(row, &widths, &numeric, gap)));
     if shown < table.rows.len() {
         lines.push(format!("… {} more rows (-v)", table.rows.len() - shown));
     }
     lines
 }
 
-fn widths(table: &Table, cells: &[Vec<String>], numeric: &[bool]) -> Vec<usize> {
+/// Widths of the columns and of the gap between them.
+fn widths(table: &Table, cells: &[Vec<String>], numeric: &[bool]) -> (Vec<usize>, usize) {
     let mut widths: Vec<usize> = table
         .columns
         .iter()
@@ -61,9 +63,14 @@ fn widths(table: &Table, cells: &[Vec<String>], numeric: &[bool]) -> Vec<usize> 
             column.title.chars().count().max(longest.unwrap_or(0))
         })
         .collect();
-    let gaps = GAP * widths.len().saturating_sub(1);
+    let between = widths.len().saturating_sub(1);
+    let gap = if widths.iter().sum::<usize>() + GAP * between > WIDTH {
+        1
+    } else {
+        GAP
+    };
     // The widest column of words gives way first.
-    while widths.iter().sum::<usize>() + gaps > WIDTH {
+    while widths.iter().sum::<usize>() + gap * between > WIDTH {
         let widest = (0..widths.len())
             .filter(|at| !numeric[*at] && widths[*at] > MIN_WORDS)
             .max_by_key(|at| widths[*at]);
@@ -72,16 +79,16 @@ fn widths(table: &Table, cells: &[Vec<String>], numeric: &[bool]) -> Vec<usize> 
             None => break,
         }
     }
-    widths
+    (widths, gap)
 }
 
-fn line(cells: &[String], widths: &[usize], numeric: &[bool]) -> String {
+fn line(cells: &[String], widths: &[usize], numeric: &[bool], gap: usize) -> String {
     let mut line = String::new();
     for (at, width) in widths.iter().enumerate() {
-        let text = elide(cells.get(at).map_or("", String::as_str), *width);
+        let text = squeeze(cells.get(at).map_or("", String::as_str), *width);
         let pad = " ".repeat(width - text.chars().count());
         if at > 0 {
-            line.push_str(&" ".repeat(GAP));
+            line.push_str(&" ".repeat(gap));
         }
         if numeric[at] {
             line.push_str(&pad);
@@ -104,6 +111,21 @@ pub fn elide(text: &str, width: usize) -> String {
         cut.push('…');
     }
     cut
+}
+
+/// Cuts to `width` characters in the middle: both ends of a scene's name tell something.
+fn squeeze(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width || width < 3 {
+        return elide(text, width);
+    }
+    let tail = (width - 1) / 2;
+    let head = width - 1 - tail;
+    text.chars()
+        .take(head)
+        .chain(['…'])
+        .chain(text.chars().skip(length - tail))
+        .collect()
 }
 
 fn cell(value: &Value) -> String {
@@ -155,7 +177,7 @@ mod tests {
             "{lines:?}"
         );
         assert!(lines[2].ends_with("3.25") && lines[2].contains('…'));
-        assert!(lines[3].ends_with("12345     -"), "{lines:?}");
+        assert!(lines[3].ends_with("12345    -"), "{lines:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! What could fool it is counted, never guessed: wakings without an owner, without a stack, from
 //! another phase, of tasks not yet seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use probes_common::event::{
@@ -24,6 +24,8 @@ use crate::stream::{Body, Event};
 
 const SYN_RECV: u8 = 3;
 const ESTABLISHED: u8 = 1;
+/// Listening sockets told apart on one port.
+const LISTENERS: usize = 1024;
 
 /// Positive controls and everything that could not be tied to a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub struct Crowd {
     pub gone: Gone,
     /// Waking to running, of all waiters woken.
     pub latency: Histogram,
+    /// Listening sockets seen in accept and epoll_ctl, by port; several = SO_REUSEPORT.
+    pub listeners: BTreeMap<u16, BTreeSet<u64>>,
     /// EAGAIN by listening port.
     pub eagain_by_port: BTreeMap<u16, u64>,
     /// The only port of a scene; None = any.
@@ -161,7 +165,7 @@ impl Crowd {
         timeline.note(header.ktime, Lane::Worker(waking.target), || {
             match (waited, cause) {
                 (true, Cause::Connection) => "woken by conn.".to_owned(),
-                (true, cause) => format!("woken by {}", cause.name()),
+                (true, cause) => format!("woken: {}", cause.name()),
                 (false, _) => "(not asleep)".to_owned(),
             }
         });
@@ -298,6 +302,7 @@ impl Crowd {
         {
             episode.returns += 1;
         }
+        self.listener(exit);
         if exit.nr == calls::EPOLL_CTL {
             let tgid = header.tgid;
             self.registrations.epoll_ctl(tgid, exit);
@@ -309,6 +314,17 @@ impl Crowd {
             } else if exit.ret == calls::EAGAIN {
                 self.found_nothing(header.pid, exit.fd_port);
             }
+        }
+    }
+
+    fn listener(&mut self, exit: &SysExit) {
+        let acts_on_one = calls::is_accept(exit.nr) || exit.nr == calls::EPOLL_CTL;
+        if !acts_on_one || exit.fd_state != calls::LISTEN || exit.fd_sock == 0 {
+            return;
+        }
+        let sockets = self.listeners.entry(exit.fd_port).or_default();
+        if sockets.len() < LISTENERS {
+            sockets.insert(exit.fd_sock);
         }
     }
 

@@ -109,7 +109,7 @@ fn cost(scenes: &[SceneResult]) -> Table {
 fn balance(scenes: &[SceneResult]) -> Table {
     let mut table = Table::new(
         "balance",
-        "Balance, and who is woken first (FIFO = longest asleep, LIFO = last to sleep, first = first forked)",
+        "Balance, and who is woken first (FIFO longest asleep, LIFO last to sleep, first/last to be forked)",
         &[
             ("scene", "scene"),
             ("gini_ratio", "Gini"),
@@ -139,13 +139,13 @@ fn balance(scenes: &[SceneResult]) -> Table {
 fn workers(scenes: &[SceneResult]) -> Table {
     let mut columns = vec![
         ("scene", "scene"),
-        ("index", "worker"),
+        ("index", "#"),
         ("pid", "pid"),
         ("won_count", "won"),
     ];
     columns.extend([
-        ("by_connection_count", "by conn"),
-        ("by_cascade_count", "cascade"),
+        ("by_connection_count", "conn."),
+        ("by_cascade_count", "casc."),
         ("by_timer_count", "timer"),
         ("by_lock_count", "lock"),
         ("by_other_count", "other"),
@@ -153,7 +153,7 @@ fn workers(scenes: &[SceneResult]) -> Table {
         ("eagain_count", "EAGAIN"),
         ("voluntary_switches_count", "vol."),
         ("involuntary_switches_count", "invol."),
-        ("on_cpu_ns", "cpu ns"),
+        ("on_cpu_us", "cpu µs"),
     ]);
     let mut table = Table::new("workers", "Workers", &columns).detailed();
     for scene in scenes {
@@ -179,7 +179,7 @@ fn workers(scenes: &[SceneResult]) -> Table {
             row.extend(shown.iter().map(|cause| json!(worker.wakeups_by(*cause))));
             row.extend([other, worker.useless, worker.eagain].map(Value::from));
             let task = &worker.task;
-            row.extend([task.voluntary, task.involuntary, task.on_cpu_ns].map(Value::from));
+            row.extend([task.voluntary, task.involuntary, task.on_cpu_ns / 1000].map(Value::from));
             row
         }));
     }
@@ -196,15 +196,15 @@ fn connections(scenes: &[SceneResult]) -> Table {
             ("client_port", "port"),
             ("sleepers_count", "asleep"),
             ("woken_count", "woken"),
-            ("cascades_count", "cascade"),
+            ("cascades_count", "casc."),
             ("silent_count", "silent"),
             ("eagain_count", "EAGAIN"),
-            ("first_woken_index", "first"),
-            ("winner_index", "winner"),
+            ("first_woken_index", "1st"),
+            ("winner_index", "won"),
             ("useless_count", "useless"),
-            ("wasted_ns", "wasted ns"),
-            ("wake_to_run_ns", "run ns"),
-            ("accept_ns", "accept ns"),
+            ("wasted_us", "wasted"),
+            ("wake_to_run_us", "run"),
+            ("accept_us", "acc. µs"),
         ],
     )
     .detailed();
@@ -242,10 +242,14 @@ fn row(scene: &SceneResult, connection: &Connection) -> Vec<Value> {
         json!(index(connection.woken.first().copied())),
         json!(index(connection.winner)),
         json!(connection.useless),
-        json!(connection.wasted_ns),
-        json!(connection.latency_ns),
-        json!(accept_ns),
+        micros(Some(connection.wasted_ns)),
+        micros(connection.latency_ns),
+        micros(accept_ns),
     ]
+}
+
+fn micros(ns: Option<u64>) -> Value {
+    rounded(ns.and_then(|ns| ratio(ns, 1000)))
 }
 
 fn checks(scenes: &[SceneResult]) -> Table {

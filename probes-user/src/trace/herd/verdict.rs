@@ -247,8 +247,12 @@ fn decide(
             let share = ratio(every, count);
             numbers.insert("every_ratio".to_owned(), rounded(share));
             let cascades = totals.per_connection(totals.cascades).unwrap_or(0.0);
-            let why =
-                format!("{shared}; {every} of {count} woke all; {cascades:.1} more by cascade");
+            let mut why = format!("{shared}; {every} of {count} connections woke all");
+            if cascades > 0.0 {
+                why.push_str(&format!(
+                    "; {cascades:.1} more per connection are woken by one another"
+                ));
+            }
             Ok((holds(share >= Some(EVERY_RATIO)), why))
         }
         Rule::NoneUseless => {

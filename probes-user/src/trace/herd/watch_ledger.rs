@@ -37,6 +37,7 @@ fn listeners(watch: &WatchFold, totals: &std::collections::BTreeMap<u16, Totals>
         &[
             ("port", "port"),
             ("sockets_count", "sockets"),
+            ("descriptors_count", "fds"),
             ("connections_count", "conns"),
             ("not_accepted_count", "queued"),
             ("sleepers_mean", "asleep"),
@@ -55,6 +56,13 @@ fn listeners(watch: &WatchFold, totals: &std::collections::BTreeMap<u16, Totals>
             let per = |sum| rounded(totals.per_connection(sum));
             vec![
                 json!(port),
+                json!(
+                    watch
+                        .crowd
+                        .listeners
+                        .get(port)
+                        .map(std::collections::BTreeSet::len)
+                ),
                 json!(watch.listeners.get(port).map(|listener| listener.sockets)),
                 json!(totals.connections),
                 json!(totals.connections - totals.accepted),

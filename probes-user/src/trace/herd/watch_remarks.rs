@@ -67,12 +67,13 @@ fn cure(watch: &WatchFold, port: u16) -> String {
 
 fn reason(watch: &WatchFold, port: u16) -> String {
     let sockets = watch
+        .crowd
         .listeners
         .get(&port)
-        .map_or(1, |listener| listener.sockets);
+        .map_or(0, std::collections::BTreeSet::len);
     match exclusive(watch, port) {
         (all, some) if all > 0 && all == some => " (EPOLLEXCLUSIVE)".to_owned(),
-        _ if sockets > 1 => format!(" ({sockets} sockets share the port)"),
+        _ if sockets > 1 => format!(" ({sockets} sockets share the port: SO_REUSEPORT)"),
         _ => String::new(),
     }
 }

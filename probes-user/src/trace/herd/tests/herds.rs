@@ -199,7 +199,7 @@ fn the_order_of_waking_is_named_by_the_rules_that_fit() {
         cell(&lab("epoll-herd", &script), "balance", 0, "order")
     };
     assert_eq!(order(Variant::Exclusive, |round| round % 4), json!("FIFO"));
-    assert_eq!(order(Variant::Exclusive, |_| 3), json!("LIFO, same"));
+    assert_eq!(order(Variant::Exclusive, |_| 3), json!("LIFO, last, same"));
     assert_eq!(order(Variant::Exclusive, |_| 0), json!("LIFO, first, same"));
     assert_eq!(
         order(Variant::Exclusive, |round| [0, 2, 1, 3, 2, 0, 3, 1]

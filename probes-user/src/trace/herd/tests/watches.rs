@@ -78,6 +78,33 @@ fn an_exclusive_server_has_no_herd() {
 }
 
 #[test]
+fn sockets_that_share_a_port_are_told_apart() {
+    let mut script = Script::watch(2);
+    for index in 0..2 {
+        let pid = script.pid(index);
+        script
+            .task(pid, "nginx", Some(calls::EPOLL_WAIT))
+            .registers(pid, 1, 1)
+            .waits(pid);
+    }
+    for (round, item) in script.items.iter_mut().enumerate() {
+        if let crate::stream::Item::Event(event) = item
+            && let crate::stream::Body::SysExit(exit) = &mut event.body
+        {
+            exit.fd_sock = 0x100 + round as u64;
+        }
+    }
+    script.herd(&[0]);
+    let outcome = watch(&script);
+    assert!(
+        remark(&outcome, "(3 sockets share the port: SO_REUSEPORT)"),
+        "{:?}",
+        outcome.ledger.remarks
+    );
+    assert_eq!(cell(&outcome, "listeners", 0, "sockets_count"), json!(3));
+}
+
+#[test]
 fn tasks_that_wait_for_something_else_are_no_waiters() {
     let mut script = server(2, 1);
     script.task(500, "logger", Some(calls::POLL));
