@@ -173,7 +173,7 @@ mod tests {
             fresh.starts_with("head\n<!-- probes:hooks sched -->\n| hook |"),
             "{fresh}"
         );
-        assert!(fresh.contains("`sched_waking`") && !fresh.contains("old"));
+        assert!(fresh.contains("`sched_waking`") && !fresh.contains("\nold\n"));
         assert!(fresh.ends_with("<!-- /probes -->\ntail\n"));
         assert_eq!(regenerate(&fresh).unwrap(), fresh);
     }

@@ -72,6 +72,8 @@ fn losses(report: &Report) -> Value {
         "emitted": report.ending.emitted,
         "lost": report.ending.lost,
         "failed": report.ending.failed,
+        "gaps": report.ending.gaps,
+        "skipped": report.ending.skipped,
     })
 }
 

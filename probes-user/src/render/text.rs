@@ -153,6 +153,20 @@ fn footer(page: &mut Page, report: &Report, style: Style) {
     hooks(page, &report.hooks, style);
     let ending = &report.ending;
     page.hanging("lost: ", 6, &counts(&ending.lost));
+    if ending.gaps > 0 {
+        let gaps = format!(
+            "{} places where an event is missing; what they touch is not judged",
+            ending.gaps
+        );
+        page.hanging("gaps: ", 6, &gaps);
+    }
+    if ending.skipped > 0 && style.verbose {
+        let skipped = format!(
+            "{} program runs, made good by second copies or not needed",
+            ending.skipped
+        );
+        page.hanging("skipped: ", 9, &skipped);
+    }
     if !ending.failed.is_empty() {
         page.hanging("failed: ", 8, &counts(&ending.failed));
     }

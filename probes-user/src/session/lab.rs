@@ -281,16 +281,12 @@ impl<'a> Run<'a> {
         add("sent but not read", emitted.saturating_sub(read));
         add("not decodable", faults.damaged);
         add("too late to be ordered", faults.late);
-        add(
-            "missing between system calls of one task",
-            faults.gaps.calls,
-        );
-        add("missing between switches of one task", faults.gaps.switches);
         let misses = stats::misses(&self.started.attachment);
         for (name, count) in misses.lost {
             add(&name, count);
         }
         self.ending.skipped = misses.harmless;
+        self.ending.gaps = faults.gaps;
         self.ending.emitted = emitted;
         self.ending.lost = lost;
         self.ending.failed = counters.failed;

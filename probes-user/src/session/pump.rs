@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
 
-use crate::stream::continuity::{Continuity, Gaps};
+use crate::stream::continuity::Continuity;
 use crate::stream::decode::decode;
 use crate::stream::order::Order;
 use crate::stream::repeats::Repeats;
@@ -29,7 +29,8 @@ pub struct Faults {
     pub damaged: u64,
     /// Items that came too late to be ordered.
     pub late: u64,
-    pub gaps: Gaps,
+    /// Places where something of a watched task is missing; marked in the stream.
+    pub gaps: u64,
 }
 
 impl Pump {
@@ -67,8 +68,7 @@ impl Pump {
     pub fn release(&mut self, now: u64, mut take: impl FnMut(Item)) {
         let gaps = &mut self.gaps;
         self.order.release(now, |item| {
-            gaps.item(&item);
-            take(item);
+            gaps.pass(item, &mut take);
         });
     }
 
@@ -76,8 +76,7 @@ impl Pump {
     pub fn flush(&mut self, mut take: impl FnMut(Item)) {
         let gaps = &mut self.gaps;
         self.order.flush(|item| {
-            gaps.item(&item);
-            take(item);
+            gaps.pass(item, &mut take);
         });
         gaps.cut();
     }
@@ -91,7 +90,7 @@ impl Pump {
         Faults {
             damaged: self.damaged,
             late: self.order.late(),
-            gaps: self.gaps.found(),
+            gaps: self.gaps.gaps(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::RunOptions;
 use super::pump::Pump;
@@ -32,7 +32,12 @@ pub struct Started {
 pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
     let mut clock = Parts::default();
     let facts = clock.part("btf", || facts(trace.hooks()))?;
-    let symbols = clock.part("symbols", || Ok(symbols::running(trace.symbols())?))?;
+    // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
+    let wanted = trace.symbols();
+    let symbols = std::thread::Builder::new()
+        .name("symbols".to_owned())
+        .spawn(move || symbols::running(wanted))
+        .context("could not start a thread")?;
     // Before 5.11 maps are charged to the memlock limit.
     kernel::raise_memlock().context("could not raise the memlock limit")?;
     let setup = Setup {
@@ -45,6 +50,10 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
     let (attachment, parts) = attach(trace.hooks(), &setup)?;
     clock.add(parts);
     let (shared, pump) = clock.part("map memory", || memory(&attachment, &setup))?;
+    let symbols = clock.part("rest of symbols", || match symbols.join() {
+        Ok(symbols) => Ok(symbols?),
+        Err(_) => bail!("the reader of /proc/kallsyms panicked"),
+    })?;
     let missing = attachment
         .reports
         .iter()

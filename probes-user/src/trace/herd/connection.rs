@@ -49,6 +49,8 @@ pub struct Connection {
     pub latency_ns: Option<u64>,
     pub winner: Option<u32>,
     pub accepted_at: Option<u64>,
+    /// Events of a worker are missing while it was under way: not judged.
+    pub gapped: bool,
 }
 
 impl Connection {

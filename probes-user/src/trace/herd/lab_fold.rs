@@ -12,6 +12,7 @@ use super::stack::Classifier;
 use super::timeline::Timeline;
 use super::verdict;
 use crate::evidence::Ledger;
+use crate::stream::continuity::Gap;
 use crate::stream::{Event, Item, Mark};
 use crate::trace::{Context, Ending, Fold, Outcome};
 
@@ -48,6 +49,16 @@ impl LabFold {
     }
 
     fn mark(&mut self, mark: &Mark) {
+        match Gap::from_mark(mark) {
+            Ok(Some(gap)) => {
+                if let Some(scene) = &mut self.scene {
+                    scene.gap(gap, mark.ktime);
+                }
+                return;
+            }
+            Ok(None) => {}
+            Err(_) => self.damaged_marks += 1,
+        }
         match HerdMark::from_mark(mark) {
             Ok(Some(HerdMark::Scene(scene))) => {
                 self.close(None);

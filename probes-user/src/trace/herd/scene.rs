@@ -15,6 +15,7 @@ use super::worker::{Call, Worker};
 use crate::evidence::Histogram;
 use crate::evidence::statistics::{gini, ratio};
 use crate::stream::Event;
+use crate::stream::continuity::Gap;
 
 /// A scene under way.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Scene {
     mark: SceneMark,
     crowd: Crowd,
     connects: Vec<ConnectMark>,
+    /// Times in which an event of a worker is missing.
+    gaps: Vec<(u64, u64)>,
     /// Connections of the run before this scene.
     first_index: u64,
 }
@@ -74,6 +77,7 @@ impl Scene {
             mark,
             crowd,
             connects: Vec::new(),
+            gaps: Vec::new(),
             first_index,
         }
     }
@@ -92,6 +96,12 @@ impl Scene {
         self.connects.push(mark);
     }
 
+    pub fn gap(&mut self, gap: Gap, until: u64) {
+        if self.crowd.workers.contains_key(&gap.pid) {
+            self.gaps.push((gap.since, until));
+        }
+    }
+
     pub fn connections_so_far(&self) -> u64 {
         self.first_index + self.connects.len() as u64
     }
@@ -101,7 +111,8 @@ impl Scene {
     }
 
     pub fn close(self, end: Option<SceneEndMark>) -> SceneResult {
-        let connections: Vec<Connection> = self.crowd.connections.iter().cloned().collect();
+        let mut connections: Vec<Connection> = self.crowd.connections.iter().cloned().collect();
+        mark_gapped(&mut connections, &self.gaps);
         let mut workers: Vec<Worker> = self.crowd.workers.into_values().collect();
         workers.sort_by_key(|worker| worker.index);
         let mut result = SceneResult {
@@ -117,6 +128,18 @@ impl Scene {
         };
         result.checks = checks::all(&result);
         result
+    }
+}
+
+/// A connection is under way until the next one is established.
+fn mark_gapped(connections: &mut [Connection], gaps: &[(u64, u64)]) {
+    let mut until = u64::MAX;
+    for connection in connections.iter_mut().rev() {
+        let from = connection.established_at;
+        connection.gapped = gaps
+            .iter()
+            .any(|(since, end)| *since < until && *end >= from);
+        until = from;
     }
 }
 

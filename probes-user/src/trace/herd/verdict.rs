@@ -180,7 +180,7 @@ fn judged(scene: &SceneResult) -> Result<Vec<&Connection>, Blocked> {
     let candidates: Vec<&Connection> = scene
         .connections
         .iter()
-        .filter(|connection| connection.sleepers.len() >= 2)
+        .filter(|connection| connection.sleepers.len() >= 2 && !connection.gapped)
         .filter(|connection| !mutex || connection.registered_sleepers() >= 1)
         .collect();
     let silent = candidates
