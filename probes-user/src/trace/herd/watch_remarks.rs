@@ -23,7 +23,7 @@ pub fn all(watch: &WatchFold, totals: &BTreeMap<u16, Totals>) -> Vec<String> {
         remarks.push(herd(watch, *port, totals));
         remarks.extend(beside(*port, totals));
     }
-    remarks.extend(mutex(watch));
+    remarks.extend(removals(watch));
     remarks.extend(timers(watch));
     remarks.extend(balance(watch));
     remarks.extend(doubts(watch));
@@ -102,15 +102,23 @@ fn beside(port: u16, totals: &Totals) -> Vec<String> {
     remarks
 }
 
-fn mutex(watch: &WatchFold) -> Option<String> {
-    let removed: u64 = watch
-        .crowd
-        .registrations
+/// Why a worker takes the listener out of its epoll instance: to let others have their turn, or to go
+/// to the end of an exclusive queue (nginx does so since 1.21.6, after every 16th accept).
+fn removals(watch: &WatchFold) -> Option<String> {
+    let registrations = &watch.crowd.registrations;
+    let removed: u64 = registrations
         .iter()
         .map(|(_, _, registration)| registration.removed)
         .sum();
-    (removed > 0)
-        .then(|| format!("listeners were taken out of epoll {removed} times: the workers take turns (accept mutex)"))
+    let exclusive = registrations
+        .iter()
+        .all(|(_, _, registration)| registration.events & calls::EXCLUSIVE != 0);
+    let meaning = if exclusive {
+        "each time a worker goes to the end of the exclusive queue, which balances"
+    } else {
+        "the workers take turns (accept mutex)"
+    };
+    (removed > 0).then(|| format!("listeners were taken out of epoll {removed} times: {meaning}"))
 }
 
 fn timers(watch: &WatchFold) -> Option<String> {
