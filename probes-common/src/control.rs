@@ -49,3 +49,14 @@ pub mod counter {
     pub const READ_FAILED: u32 = 129;
     pub const ROWS: u32 = 130;
 }
+
+/// Types that are nothing but their bytes.
+///
+/// # Safety
+/// `#[repr(C)]`, fixed width, no padding, any bytes valid.
+pub unsafe trait Plain: Copy + 'static {}
+
+// SAFETY: u32 fields only.
+unsafe impl Plain for crate::Offsets {}
+// SAFETY: four u32, then u64.
+unsafe impl Plain for crate::config::Config {}

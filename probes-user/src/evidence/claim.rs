@@ -28,6 +28,17 @@ pub enum ClaimResult {
     Unsupported,
 }
 
+impl ClaimResult {
+    pub const fn word(self) -> &'static str {
+        match self {
+            ClaimResult::Holds => "holds",
+            ClaimResult::Refuted => "refuted",
+            ClaimResult::Inconclusive => "inconclusive",
+            ClaimResult::Unsupported => "unsupported",
+        }
+    }
+}
+
 /// One settled (or not settled) claim.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {

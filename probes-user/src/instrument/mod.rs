@@ -1,1 +1,12 @@
+//! Instruments: BPF objects loaded, attached down a ladder, filtered in the kernel, read without wakeups.
 
+pub mod attach;
+pub mod counters;
+pub mod hook;
+pub mod memory;
+pub mod object;
+pub mod sys;
+
+pub use attach::{Attachment, Setup, Without, attach};
+pub use hook::{Hook, INSTRUMENTS, Instrument, Rung};
+pub use memory::Shared;

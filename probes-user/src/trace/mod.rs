@@ -7,7 +7,12 @@ use crate::evidence::{Claim, Finding, Ledger};
 use crate::lab::Lab;
 use crate::stream::Item;
 
+pub mod accept_herd;
+pub mod epoll_herd;
 pub mod herd;
+
+/// Every trace there is: the one list that all others are derived from.
+pub static TRACES: &[&dyn Trace] = &[&accept_herd::AcceptHerd, &epoll_herd::EpollHerd];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -92,6 +97,8 @@ pub trait Trace: Sync {
     fn claims(&self) -> &'static [Claim];
     /// Programs by name; each belongs to one instrument.
     fn hooks(&self) -> &'static [&'static str];
+    /// x86-64 numbers of the system calls that are followed.
+    fn syscalls(&self) -> &'static [u32];
     /// Kernel functions that the fold looks for in stacks.
     fn symbols(&self) -> &'static [&'static str];
     /// The doc page, printed by `probes explain`.
@@ -102,4 +109,8 @@ pub trait Trace: Sync {
     /// The options as written into [`Context::options`].
     fn lab_options(&self, options: &LabOptions) -> serde_json::Value;
     fn fold(&self, context: &Context) -> Box<dyn Fold>;
+}
+
+pub fn find(name: &str) -> Option<&'static dyn Trace> {
+    TRACES.iter().copied().find(|trace| trace.name() == name)
 }

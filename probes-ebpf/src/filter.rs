@@ -1,0 +1,80 @@
+//! Who and what is followed: a byte per pid, a bit per port, one network namespace. Array lookups only.
+
+use probes_common::control::PORT_BYTES;
+use probes_common::{Control, Task};
+
+use crate::globals::pid_mask;
+use crate::maps::{ASLEEP, CONTROL, PENDING, PORTS, WATCH};
+
+#[inline(always)]
+pub fn control() -> Option<&'static Control> {
+    CONTROL.get(0)
+}
+
+/// Is the run open? False before the start and after the cut.
+#[inline(always)]
+pub fn enabled() -> bool {
+    match CONTROL.get_ptr(0) {
+        // SAFETY: points to the map's value; user space writes it at any time, hence volatile.
+        Some(control) => unsafe { core::ptr::read_volatile(&raw const (*control).enabled) != 0 },
+        None => false,
+    }
+}
+
+macro_rules! byte_per_pid {
+    ($map:ident, $get:ident, $set:ident) => {
+        #[inline(always)]
+        pub fn $get(pid: u32) -> u8 {
+            match $map.get_ptr(0) {
+                // SAFETY: the loader gives the map pid_mask + 1 bytes.
+                Some(bytes) => unsafe {
+                    core::ptr::read_volatile((bytes as *const u8).add((pid & pid_mask()) as usize))
+                },
+                None => 0,
+            }
+        }
+
+        #[inline(always)]
+        pub fn $set(pid: u32, value: u8) {
+            if let Some(bytes) = $map.get_ptr_mut(0) {
+                // SAFETY: as above.
+                unsafe {
+                    core::ptr::write_volatile((bytes as *mut u8).add((pid & pid_mask()) as usize), value);
+                }
+            }
+        }
+    };
+}
+
+byte_per_pid!(WATCH, watch, set_watch);
+byte_per_pid!(ASLEEP, asleep, set_asleep);
+byte_per_pid!(PENDING, pending, set_pending);
+
+#[inline(always)]
+pub fn watched(pid: u32) -> bool {
+    watch(pid) & Task::WATCHED != 0
+}
+
+#[inline(always)]
+pub fn follows_port(port: u16) -> bool {
+    match PORTS.get_ptr(0) {
+        // SAFETY: port / 8 < PORT_BYTES.
+        Some(bits) => unsafe {
+            let byte = core::ptr::read_volatile((bits as *const u8).add(port as usize / 8 % PORT_BYTES));
+            byte >> (port % 8) & 1 != 0
+        },
+        None => false,
+    }
+}
+
+#[inline(always)]
+pub fn follow_port(port: u16) {
+    if let Some(bits) = PORTS.get_ptr_mut(0) {
+        // SAFETY: as above. Two listeners starting at once in one byte could lose a bit: both are
+        // found again by user space, which rescans the listeners.
+        unsafe {
+            let byte = (bits as *mut u8).add(port as usize / 8 % PORT_BYTES);
+            core::ptr::write_volatile(byte, core::ptr::read_volatile(byte) | 1 << (port % 8));
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What every instrument shares: the maps, the one emit path with its counters, filters, field reads.
+//!
+//! Maps of the same name in two objects are one map: the loader creates it once. Offsets and switches are
+//! read-only globals, frozen before the programs load, so the verifier sees constants and drops dead arms.
+#![no_std]
+#![feature(asm_experimental_arch)]
+
+pub mod emit;
+pub mod filter;
+pub mod globals;
+pub mod maps;
+pub mod read;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// The kernel offers some helpers to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

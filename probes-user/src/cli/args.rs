@@ -1,0 +1,204 @@
+//! The options every trace has.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::exit::usage;
+use crate::instrument::Without;
+use crate::session::RunOptions;
+use crate::trace::LabOptions;
+
+#[derive(Debug, Clone, Args)]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub lab: LabArgs,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Lab (no target given)")]
+pub struct LabArgs {
+    /// Processes that wait, 2 to 64
+    #[arg(long, value_name = "N")]
+    pub workers: Option<u32>,
+    /// Connections in each one-at-a-time scene
+    #[arg(long, value_name = "N")]
+    pub connections: Option<u32>,
+    /// Connections at once in the burst scenes
+    #[arg(long, value_name = "N")]
+    pub burst: Option<u32>,
+    /// How long a woken worker waits before it accepts, in the late scenes (2ms, 500us …)
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub accept_delay: Option<Duration>,
+    /// Only scenes whose name contains this (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub variant: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Watch somebody's own process, its threads and descendants included")]
+pub struct TargetArgs {
+    /// These processes
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', group = "target")]
+    pub pid: Vec<u32>,
+    /// The processes of this cgroup (a path, or a name below the mount)
+    #[arg(short, long, value_name = "CGROUP", group = "target")]
+    pub cgroup: Option<PathBuf>,
+    /// Processes of this name, present and future
+    #[arg(short = 'n', long, value_name = "COMM", group = "target")]
+    pub comm: Option<String>,
+    /// Run this command and watch it
+    #[arg(last = true, value_name = "CMD", group = "target")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Stop after this long (10s, 500ms, 2m)
+    #[arg(short, long, value_name = "D", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Print the ledger this often while watching
+    #[arg(short, long, value_name = "D", value_parser = duration)]
+    pub interval: Option<Duration>,
+    /// Draw one connection as a swim lane: its number in the run, from 0
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "0")]
+    pub timeline: Option<u64>,
+    /// Show start-up time by part, memory, events per second and ns per event
+    #[arg(long)]
+    pub stats: bool,
+    /// Keep the stream in a file for `probes replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Size of the event ring, KiB (rounded up to a power of two)
+    #[arg(long, value_name = "KIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(4..=1 << 20))]
+    pub ring: u32,
+    /// Create this file when everything is attached
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Do without a hook, or one rung of its ladder: HOOK or HOOK:tp_btf|raw_tp|fentry|fexit (repeatable)
+    #[arg(long, value_name = "HOOK")]
+    pub without: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// One JSON document (schema probes.report/1)
+    #[arg(short, long)]
+    pub json: bool,
+    /// Write the report to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// A line with the time of day before each interval's ledger
+    #[arg(short = 'T', long)]
+    pub timestamp: bool,
+    /// All tables and every hook
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl LabArgs {
+    pub fn options(&self) -> LabOptions {
+        LabOptions {
+            workers: self.workers,
+            connections: self.connections,
+            burst: self.burst,
+            accept_delay: self.accept_delay,
+            variants: self.variant.clone(),
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.workers.is_some()
+            || self.connections.is_some()
+            || self.burst.is_some()
+            || self.accept_delay.is_some()
+            || !self.variant.is_empty()
+    }
+}
+
+impl TargetArgs {
+    pub fn any(&self) -> bool {
+        !self.pid.is_empty() || self.cgroup.is_some() || self.comm.is_some() || !self.command.is_empty()
+    }
+}
+
+impl TraceArgs {
+    /// Options that contradict each other.
+    ///
+    /// # Errors
+    /// Exit code 2, with what to leave out.
+    pub fn check(&self) -> Result<()> {
+        if self.target.any() && self.lab.any() {
+            return usage("lab options and a target exclude each other: leave out -p, -c, -n or the command for the lab");
+        }
+        if !self.target.any() && (self.run.duration.is_some() || self.run.interval.is_some()) {
+            return usage("-d and -i belong to watching: add -p PID, -c CGROUP, -n COMM or -- CMD");
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// An unknown hook in `--without`.
+    pub fn run_options(&self) -> Result<RunOptions> {
+        let run = &self.run;
+        Ok(RunOptions {
+            duration: run.duration,
+            interval: run.interval,
+            stats: run.stats,
+            record: run.record.clone(),
+            timeline: run.timeline,
+            ready_file: run.ready_file.clone(),
+            ring_bytes: (run.ring << 10).next_power_of_two(),
+            without: Without::parse(&run.without).or_else(|error| usage(format!("--without: {error}")))?,
+            progress: std::io::IsTerminal::is_terminal(&std::io::stderr()),
+        })
+    }
+}
+
+/// `10s`, `500ms`, `250us`, `2m`; a bare number is seconds.
+///
+/// # Errors
+/// Anything else, and zero.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} is no duration: 10s, 500ms, 2m"))?;
+    let seconds = match unit {
+        "us" => number / 1e6,
+        "ms" => number / 1e3,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(format!("{unit:?} is no unit of time: us, ms, s, m or h")),
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(format!("{text:?} is out of range")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250us"), Ok(Duration::from_micros(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "s", "0", "-1s", "5 parsecs", "1e9h", "10sec"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Loads and attaches hooks down their ladders, and says what came of each.
+//!
+//! Presence in BTF is not attachability (notrace functions are there too), so the kernel is asked by trying.
+//! What attached, and why something did not, is part of every report.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use probes_common::config::Config;
+
+use super::hook::{Hook, Instrument, Rung, hook};
+use super::object::{Linked, Maps};
+use super::sys::{self, ProgramSpec};
+use crate::kernel::btf::Facts;
+use crate::render::report::HookReport;
+
+/// Takes rungs away, for tests and for looking at the ladder: `sched_waking` or `sched_waking:tp_btf`.
+#[derive(Debug, Clone, Default)]
+pub struct Without(Vec<(String, Option<Rung>)>);
+
+impl Without {
+    /// # Errors
+    /// A hook or rung that does not exist.
+    pub fn parse(words: &[String]) -> Result<Without> {
+        let mut list = Vec::new();
+        for word in words {
+            let (program, rung) = match word.split_once(':') {
+                Some((program, rung)) => (program, Some(rung)),
+                None => (word.as_str(), None),
+            };
+            if hook(program).is_none() {
+                bail!("no hook {program}: `probes doctor` lists them");
+            }
+            let rung = match rung.map(|name| (name, Rung::from_name(name))) {
+                Some((name, None)) => bail!("no rung {name}: tp_btf, raw_tp, fentry or fexit"),
+                Some((_, rung)) => rung,
+                None => None,
+            };
+            list.push((program.to_owned(), rung));
+        }
+        Ok(Without(list))
+    }
+
+    fn forbids(&self, hook: &Hook, rung: Rung) -> bool {
+        self.0.iter().any(|(program, which)| program == hook.program && which.is_none_or(|w| w == rung))
+    }
+}
+
+#[derive(Debug)]
+pub struct Attached {
+    pub program: &'static str,
+    pub rung: Rung,
+    fd: OwnedFd,
+    _link: OwnedFd,
+}
+
+impl Attached {
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// All that is attached. Dropping it detaches.
+#[derive(Debug)]
+pub struct Attachment {
+    pub maps: Maps,
+    pub attached: Vec<Attached>,
+    pub reports: Vec<HookReport>,
+}
+
+/// Fixed at load.
+#[derive(Debug, Clone)]
+pub struct Setup<'a> {
+    pub facts: &'a Facts,
+    /// Byte-per-pid maps have this many bytes: a power of two, at least a page.
+    pub pid_bytes: u32,
+    pub ring_bytes: u32,
+    /// x86-64 numbers to follow.
+    pub syscalls: &'a [u32],
+    pub without: &'a Without,
+}
+
+impl Setup<'_> {
+    fn config(&self, direct: bool, bracketed: bool) -> Config {
+        let mut syscalls = [0u64; 8];
+        for nr in self.syscalls.iter().filter(|nr| **nr < 512) {
+            syscalls[*nr as usize / 64] |= 1 << (nr % 64);
+        }
+        Config {
+            direct: u32::from(direct),
+            pid_mask: self.pid_bytes - 1,
+            switch_has_state: u32::from(self.facts.tracepoint("sched_switch").is_some_and(|t| t.args >= 4)),
+            bracketed: u32::from(bracketed),
+            syscalls,
+        }
+    }
+}
+
+/// Attaches these programs. A hook that does not attach is reported, never an error by itself.
+///
+/// # Errors
+/// An unknown program name, a map that cannot be made, a damaged object.
+pub fn attach(programs: &[&str], setup: &Setup<'_>) -> Result<(Attachment, Vec<(String, u64)>)> {
+    let mut wanted: Vec<(&'static Instrument, &'static Hook)> = Vec::new();
+    for program in programs {
+        match hook(program) {
+            Some(found) => wanted.push(found),
+            None => bail!("no instrument has a program {program}"),
+        }
+    }
+    // Function probes first: whether tcp_child_process is bracketed is a constant of the others.
+    wanted.sort_by_key(|(_, hook)| !hook.ladder.contains(&Rung::Fentry) && !hook.ladder.contains(&Rung::Fexit));
+    let mut attacher = Attacher {
+        setup,
+        maps: Maps::new(setup.ring_bytes, setup.pid_bytes),
+        linked: BTreeMap::new(),
+        attached: Vec::new(),
+        parts: BTreeMap::new(),
+    };
+    let mut reports = Vec::new();
+    for (instrument, hook) in wanted {
+        reports.push(attacher.hook(instrument, hook)?);
+    }
+    let parts = attacher.parts.into_iter().map(|(name, ns)| (name.to_owned(), ns)).collect();
+    Ok((Attachment { maps: attacher.maps, attached: attacher.attached, reports }, parts))
+}
+
+struct Attacher<'a> {
+    setup: &'a Setup<'a>,
+    maps: Maps,
+    /// By instrument and whether direct loads are compiled in.
+    linked: BTreeMap<(&'static str, bool), Linked>,
+    attached: Vec<Attached>,
+    parts: BTreeMap<&'static str, u64>,
+}
+
+impl Attacher<'_> {
+    fn hook(&mut self, instrument: &'static Instrument, hook: &'static Hook) -> Result<HookReport> {
+        let mut reasons = Vec::new();
+        let mut attached_as = None;
+        for rung in hook.ladder {
+            if self.setup.without.forbids(hook, *rung) {
+                reasons.push(format!("{}: taken away by --without", rung.name()));
+                continue;
+            }
+            match self.rung(instrument, hook, *rung)? {
+                Ok(attached) => {
+                    self.attached.push(attached);
+                    attached_as = Some(rung.name().to_owned());
+                    break;
+                }
+                Err(why) => reasons.push(format!("{}: {why}", rung.name())),
+            }
+        }
+        Ok(HookReport {
+            hook: hook.program.to_owned(),
+            why_not: if attached_as.is_some() { None } else { Some(reasons.join("; ")) },
+            attached_as,
+            needed: hook.needed,
+            lost_without: hook.lost_without.to_owned(),
+        })
+    }
+
+    fn rung(
+        &mut self,
+        instrument: &'static Instrument,
+        hook: &'static Hook,
+        rung: Rung,
+    ) -> Result<Result<Attached, String>> {
+        let id = match rung {
+            Rung::TpBtf => self.setup.facts.tracepoint(hook.symbol).map(|tracepoint| tracepoint.id),
+            // Of several namesakes BTF does not say which is meant.
+            Rung::Fentry | Rung::Fexit => {
+                self.setup.facts.function(hook.symbol).filter(|f| f.unique()).map(|f| f.id)
+            }
+            Rung::RawTp => Some(0),
+        };
+        let Some(id) = id else {
+            return Ok(Err(format!("this kernel has no {}", hook.symbol)));
+        };
+        self.link(instrument, rung.direct())?;
+        let Some(linked) = self.linked.get(&(instrument.name, rung.direct())) else {
+            bail!("instrument {} is not linked", instrument.name);
+        };
+        let started = Instant::now();
+        let loaded = load(linked, hook, rung, id);
+        self.spent("load", started);
+        let fd = match loaded? {
+            Ok(fd) => fd,
+            Err(why) => return Ok(Err(why)),
+        };
+        let started = Instant::now();
+        let name = CString::new(hook.symbol)?;
+        let link = sys::raw_tracepoint_open(fd.as_fd(), (rung == Rung::RawTp).then_some(name.as_c_str()));
+        self.spent("attach", started);
+        Ok(match link {
+            Ok(link) => Ok(Attached { program: hook.program, rung, fd, _link: link }),
+            Err(error) => Err(format!("attach: {}", words(&error))),
+        })
+    }
+
+    fn link(&mut self, instrument: &'static Instrument, direct: bool) -> Result<()> {
+        let key = (instrument.name, direct);
+        if self.linked.contains_key(&key) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let has = |program: &str| self.attached.iter().any(|a| a.program == program);
+        let bracketed = has("tcp_child_process") && has("tcp_child_process_exit");
+        let config = self.setup.config(direct, bracketed);
+        let linked = Linked::new(instrument, &self.setup.facts.offsets(), &config, &mut self.maps)?;
+        self.linked.insert(key, linked);
+        self.spent("link", started);
+        Ok(())
+    }
+
+    fn spent(&mut self, part: &'static str, since: Instant) {
+        *self.parts.entry(part).or_default() += since.elapsed().as_nanos() as u64;
+    }
+}
+
+fn load(linked: &Linked, hook: &Hook, rung: Rung, id: u32) -> Result<Result<OwnedFd, String>> {
+    let (instructions, license) = linked.instructions(hook.program)?;
+    let (kind, attach_type) = match rung {
+        Rung::TpBtf => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_RAW_TP),
+        Rung::Fentry => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FENTRY),
+        Rung::Fexit => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FEXIT),
+        Rung::RawTp => (sys::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+    };
+    let spec =
+        ProgramSpec { name: hook.program, kind, attach_type, attach_btf_id: id, license, instructions };
+    let error = match sys::prog_load(&spec, &mut []) {
+        Ok(fd) => return Ok(Ok(fd)),
+        Err(error) => error,
+    };
+    // Once more for the verifier's own words; EPERM has none.
+    let mut log = vec![0u8; 256 << 10];
+    let last = match sys::prog_load(&spec, &mut log) {
+        Ok(fd) => return Ok(Ok(fd)),
+        Err(_) => verifier_reason(&log),
+    };
+    Ok(Err(match last {
+        Some(reason) => format!("load: {}: {reason}", words(&error)),
+        None => format!("load: {}", words(&error)),
+    }))
+}
+
+/// The verifier's last meaningful line.
+fn verifier_reason(log: &[u8]) -> Option<String> {
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    let text = String::from_utf8_lossy(&log[..end]);
+    text.lines()
+        .rev()
+        .find(|line| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time"))
+        .map(str::to_owned)
+}
+
+fn words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => "not permitted (EPERM)".to_owned(),
+        Some(libc::EBUSY) => "cannot be traced (EBUSY)".to_owned(),
+        Some(libc::ENOENT) => "not there (ENOENT)".to_owned(),
+        Some(524) => "not supported for this function (ENOTSUPP)".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Hooks as data: which program, in which instrument, by which ladder it attaches, what is lost without it.
+
+/// A way to attach, tried in the order of the hook's ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rung {
+    /// BTF-typed tracepoint: direct loads.
+    TpBtf,
+    /// Raw tracepoint: the same program, every field by probe read.
+    RawTp,
+    Fentry,
+    Fexit,
+}
+
+impl Rung {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rung::TpBtf => "tp_btf",
+            Rung::RawTp => "raw_tp",
+            Rung::Fentry => "fentry",
+            Rung::Fexit => "fexit",
+        }
+    }
+
+    /// May the program read typed pointers directly when attached this way?
+    pub const fn direct(self) -> bool {
+        !matches!(self, Rung::RawTp)
+    }
+
+    pub fn from_name(name: &str) -> Option<Rung> {
+        [Rung::TpBtf, Rung::RawTp, Rung::Fentry, Rung::Fexit].into_iter().find(|rung| rung.name() == name)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The program's function in the object.
+    pub program: &'static str,
+    /// The tracepoint or function in the kernel.
+    pub symbol: &'static str,
+    pub ladder: &'static [Rung],
+    /// Without it no verdict; otherwise precision is lost.
+    pub needed: bool,
+    pub lost_without: &'static str,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Instrument {
+    pub name: &'static str,
+    /// One line for the docs.
+    pub question: &'static str,
+    pub hooks: &'static [Hook],
+    pub object: Object,
+}
+
+/// An ELF, aligned as its parser wants it.
+#[derive(PartialEq, Eq)]
+pub struct Object(pub &'static [u8]);
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+const TRACEPOINT: &[Rung] = &[Rung::TpBtf, Rung::RawTp];
+
+const fn tracepoint(name: &'static str, needed: bool, lost_without: &'static str) -> Hook {
+    Hook { program: name, symbol: name, ladder: TRACEPOINT, needed, lost_without }
+}
+
+const fn function(
+    program: &'static str,
+    symbol: &'static str,
+    ladder: &'static [Rung],
+    lost_without: &'static str,
+) -> Hook {
+    Hook { program, symbol, ladder, needed: false, lost_without }
+}
+
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+macro_rules! object {
+    ($name:literal) => {{
+        static BYTES: &Aligned<[u8]> =
+            &Aligned(*include_bytes!(concat!(env!("PROBES_EBPF_OBJECTS"), "/", $name)));
+        Object(&BYTES.0)
+    }};
+}
+
+pub static SCHED: Instrument = Instrument {
+    name: "sched",
+    question: "Who wakes whom, who runs, who is born and ends?",
+    object: object!("sched"),
+    hooks: &[
+        tracepoint("sched_waking", true, "nothing says who woke a task"),
+        tracepoint("sched_wakeup", true, "a wake under way looks like a sleep"),
+        tracepoint("sched_wakeup_new", false, "the first run of a new task has no queue time"),
+        tracepoint("sched_switch", true, "nothing says who was asleep"),
+        tracepoint("sched_process_fork", true, "children of watched tasks are not followed"),
+        tracepoint("sched_process_exec", false, "names of tasks after exec stay the old ones"),
+        tracepoint("sched_process_exit", true, "the byte of an ended task would pass to a new one"),
+    ],
+};
+
+pub static SYSCALLS: Instrument = Instrument {
+    name: "syscalls",
+    question: "What did the watched tasks ask of the kernel, and what came back?",
+    object: object!("syscalls"),
+    hooks: &[
+        tracepoint("sys_enter", true, "nothing says what a task slept in"),
+        tracepoint("sys_exit", true, "nothing says who accepted a connection"),
+    ],
+};
+
+pub static SOCK: Instrument = Instrument {
+    name: "sock",
+    question: "Which connection is being delivered on this CPU, and to which listener?",
+    object: object!("sock"),
+    hooks: &[
+        tracepoint("inet_sock_set_state", true, "nothing ties a wakeup to a connection"),
+        tracepoint("sk_data_ready", false, "which listener of a group became ready is known only by who accepts"),
+    ],
+};
+
+pub static WAITQUEUE: Instrument = Instrument {
+    name: "waitqueue",
+    question: "Which wait-queue entries did a connection run, and were they exclusive?",
+    object: object!("waitqueue"),
+    hooks: &[
+        function("tcp_child_process", "tcp_child_process", &[Rung::Fentry], BRACKET),
+        function("tcp_child_process_exit", "tcp_child_process", &[Rung::Fexit], BRACKET),
+        function("autoremove_wake_function", "autoremove_wake_function", &[Rung::Fexit], EXCLUSIVE),
+        function("ep_autoremove_wake_function", "ep_autoremove_wake_function", &[Rung::Fexit], EXCLUSIVE),
+        function("pollwake", "pollwake", &[Rung::Fexit], EXCLUSIVE),
+        function("ep_poll_callback", "ep_poll_callback", &[Rung::Fexit], EXCLUSIVE),
+    ],
+};
+
+const BRACKET: &str = "a wakeup is tied to its connection by the kernel stack alone";
+const EXCLUSIVE: &str = "whether a wait-queue entry was exclusive is not seen, only how many were woken";
+
+/// Every instrument there is.
+pub static INSTRUMENTS: &[&Instrument] = &[&SCHED, &SYSCALLS, &SOCK, &WAITQUEUE];
+
+/// The hook of this program, with its instrument.
+pub fn hook(program: &str) -> Option<(&'static Instrument, &'static Hook)> {
+    INSTRUMENTS.iter().find_map(|instrument| {
+        instrument.hooks.iter().find(|hook| hook.program == program).map(|hook| (*instrument, hook))
+    })
+}

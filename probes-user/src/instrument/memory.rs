@@ -1,0 +1,145 @@
+//! Memory shared with the BPF maps: the control record, a byte per pid, a bit per port.
+//!
+//! Mapped shared, so a forked child writes the same control record the programs read.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use probes_common::Control;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::lab::KernelView;
+
+/// A shared mapping of a map, or of a part of it.
+#[derive(Debug)]
+pub struct Mapping {
+    address: *mut libc::c_void,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory; every access through it is atomic.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// # Errors
+    /// The kernel's: EPERM for a frozen map, EINVAL for a map that cannot be mapped.
+    pub fn new(map: BorrowedFd<'_>, offset: u64, len: usize, write: bool) -> io::Result<Mapping> {
+        let prot = if write { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let address = unsafe { mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, map, offset)? };
+        Ok(Mapping { address, len })
+    }
+
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.address.cast()
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn byte(&self, index: usize) -> Option<&AtomicU8> {
+        // SAFETY: inside the mapping, which lives as long as the reference.
+        (index < self.len).then(|| unsafe { AtomicU8::from_ptr(self.as_ptr().add(index)) })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, not handed out beyond borrows.
+        let unmapped = unsafe { munmap(self.address, self.len) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// The mapped maps by which user space and the programs talk.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) control: Mapping,
+    pub(crate) watch: Mapping,
+    pub(crate) asleep: Mapping,
+    pub(crate) pending: Mapping,
+    pub(crate) ports: Mapping,
+}
+
+impl Shared {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: `offset` is that of an aligned u32 of Control, inside the mapping.
+        unsafe { AtomicU32::from_ptr(self.control.as_ptr().add(offset).cast()) }
+    }
+
+    /// Opens or cuts the window: nothing is sent while it is closed.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.word(std::mem::offset_of!(Control, enabled)).store(u32::from(enabled), Ordering::SeqCst);
+    }
+
+    /// Only sockets of this network namespace are followed; 0 = of any.
+    pub fn set_netns(&self, inum: u32) {
+        self.word(std::mem::offset_of!(Control, netns)).store(inum, Ordering::SeqCst);
+    }
+
+    /// Tasks that take this name by exec are watched from then on. At most 15 bytes count.
+    pub fn set_exec_comm(&self, comm: &str) {
+        let base = std::mem::offset_of!(Control, exec_comm);
+        let mut bytes = [0u8; 16];
+        let taken = comm.len().min(15);
+        bytes[..taken].copy_from_slice(&comm.as_bytes()[..taken]);
+        for (index, byte) in bytes.into_iter().enumerate() {
+            if let Some(cell) = self.control.byte(base + index) {
+                cell.store(byte, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// `bits`: `probes_common::Task`; 0 = not watched any more.
+    pub fn watch(&self, pid: u32, bits: u8) {
+        if let Some(cell) = self.watch.byte(pid as usize) {
+            cell.store(bits, Ordering::SeqCst);
+        }
+    }
+
+    pub fn is_watched(&self, pid: u32) -> bool {
+        self.watch.byte(pid as usize).is_some_and(|cell| cell.load(Ordering::SeqCst) != 0)
+    }
+
+    /// What is known of a task found asleep before the probes were attached.
+    pub fn set_asleep(&self, pid: u32, asleep: bool) {
+        if let Some(cell) = self.asleep.byte(pid as usize) {
+            cell.store(u8::from(asleep), Ordering::SeqCst);
+        }
+    }
+
+    pub fn follow_port(&self, port: u16) {
+        if let Some(cell) = self.ports.byte(usize::from(port) / 8) {
+            cell.fetch_or(1 << (port % 8), Ordering::SeqCst);
+        }
+    }
+
+    pub fn forget_ports(&self) {
+        for index in 0..self.ports.len() {
+            if let Some(cell) = self.ports.byte(index) {
+                cell.store(0, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+impl KernelView for Shared {
+    fn asleep(&self, pid: u32) -> bool {
+        let set = |mapping: &Mapping| {
+            mapping.byte(pid as usize).is_some_and(|cell| cell.load(Ordering::SeqCst) != 0)
+        };
+        set(&self.asleep) && !set(&self.pending)
+    }
+
+    fn set_phase(&self, phase: u32) {
+        self.word(std::mem::offset_of!(Control, phase)).store(phase, Ordering::SeqCst);
+    }
+}

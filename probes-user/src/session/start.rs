@@ -1,0 +1,134 @@
+//! From nothing to attached: BTF, maps, programs, links; each part timed.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::RunOptions;
+use super::pump::Pump;
+use crate::instrument::memory::{Mapping, Shared};
+use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
+use crate::kernel::btf::{Btf, Facts, Query};
+use crate::kernel::{self, Kernel, symbols};
+use crate::trace::{Symbol, Trace};
+
+/// Attached and ready; nothing is sent before `shared.set_enabled(true)`.
+#[derive(Debug)]
+pub struct Started {
+    pub attachment: Attachment,
+    pub shared: Shared,
+    pub pump: Pump,
+    pub symbols: Vec<Symbol>,
+    /// Parts of the start in order, ns.
+    pub parts: Vec<(String, u64)>,
+    /// Needed hooks that did not attach: (hook, why).
+    pub missing: Vec<(String, String)>,
+}
+
+/// # Errors
+/// No BTF, no privilege for maps, unreadable symbols. A hook that does not attach is no error.
+pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
+    let mut clock = Parts::default();
+    let facts = clock.part("btf", || facts(trace.hooks()))?;
+    let symbols = clock.part("symbols", || Ok(symbols::running(trace.symbols())?))?;
+    // Before 5.11 maps are charged to the memlock limit.
+    kernel::raise_memlock().context("could not raise the memlock limit")?;
+    let setup = Setup {
+        facts: &facts,
+        pid_bytes: pid_bytes(kernel),
+        ring_bytes: options.ring_bytes,
+        syscalls: trace.syscalls(),
+        without: &options.without,
+    };
+    let (attachment, parts) = attach(trace.hooks(), &setup)?;
+    clock.add(parts);
+    let (shared, pump) = clock.part("map memory", || memory(&attachment, &setup))?;
+    let missing = attachment
+        .reports
+        .iter()
+        .filter(|report| report.needed && report.attached_as.is_none())
+        .map(|report| (report.hook.clone(), report.why_not.clone().unwrap_or_default()))
+        .collect();
+    Ok(Started { attachment, shared, pump, symbols, parts: clock.parts, missing })
+}
+
+impl Started {
+    pub fn attached_programs(&self) -> Vec<String> {
+        self.attachment.attached.iter().map(|attached| attached.program.to_owned()).collect()
+    }
+}
+
+/// Bytes of a byte-per-pid map: a power of two above every pid, at least a page.
+fn pid_bytes(kernel: &Kernel) -> u32 {
+    kernel.pid_max.next_power_of_two().max(4096)
+}
+
+/// Attaches these programs and nothing else: what `probes doctor` shows.
+///
+/// # Errors
+/// As [`start`].
+pub fn attach_only(kernel: &Kernel, programs: &[&str]) -> Result<Attachment> {
+    kernel::raise_memlock().context("could not raise the memlock limit")?;
+    let facts = facts(programs)?;
+    let setup = Setup {
+        facts: &facts,
+        pid_bytes: pid_bytes(kernel),
+        ring_bytes: 4096,
+        syscalls: &[],
+        without: &Without::default(),
+    };
+    Ok(attach(programs, &setup)?.0)
+}
+
+/// Asks BTF for what these programs need.
+///
+/// # Errors
+/// No BTF, or a damaged one.
+pub fn facts(programs: &[&str]) -> Result<Facts> {
+    let hooks = programs.iter().filter_map(|program| hook::hook(program)).map(|(_, hook)| hook);
+    let mut by_kind: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
+    for hook in hooks {
+        by_kind.entry(hook.ladder.contains(&Rung::TpBtf)).or_default().push(hook.symbol);
+    }
+    let query = Query::new()
+        .offsets()
+        .tracepoints(by_kind.get(&true).into_iter().flatten())
+        .functions(by_kind.get(&false).into_iter().flatten());
+    Ok(Btf::running()?.answer(&query)?)
+}
+
+fn memory(attachment: &Attachment, setup: &Setup<'_>) -> Result<(Shared, Pump)> {
+    let map = |name: &str, len: usize| -> Result<Mapping> {
+        let fd = attachment.maps.get(name)?;
+        Mapping::new(fd, 0, len, true).with_context(|| format!("could not map the BPF map {name}"))
+    };
+    let pids = setup.pid_bytes as usize;
+    let shared = Shared {
+        control: map("CONTROL", 4096)?,
+        watch: map("WATCH", pids)?,
+        asleep: map("ASLEEP", pids)?,
+        pending: map("PENDING", pids)?,
+        ports: map("PORTS", probes_common::control::PORT_BYTES)?,
+    };
+    let pump = Pump::new(attachment.maps.get("EVENTS")?, setup.ring_bytes)?;
+    Ok((shared, pump))
+}
+
+#[derive(Default)]
+struct Parts {
+    parts: Vec<(String, u64)>,
+}
+
+impl Parts {
+    fn part<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let started = Instant::now();
+        let value = work()?;
+        self.parts.push((name.to_owned(), started.elapsed().as_nanos() as u64));
+        Ok(value)
+    }
+
+    fn add(&mut self, parts: Vec<(String, u64)>) {
+        self.parts.extend(parts);
+    }
+}
