@@ -40,7 +40,10 @@ pub fn takes_task(copy: Copy, pid: u32) -> bool {
 /// The slot is chosen by the ports because the verifier allows no arithmetic on the socket's pointer.
 #[inline(always)]
 pub fn takes_transition(copy: Copy, sock: *const u8, ports: (u16, u16), new: u8) -> bool {
-    let index = (ports.0 as u32).wrapping_mul(31).wrapping_add(ports.1 as u32) % TRANSITION_SLOTS;
+    let index = (ports.0 as u32)
+        .wrapping_mul(31)
+        .wrapping_add(ports.1 as u32)
+        % TRANSITION_SLOTS;
     let Some(slot) = TRANSITIONS.get_ptr_mut(index) else {
         return true;
     };

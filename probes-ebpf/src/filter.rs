@@ -39,7 +39,10 @@ macro_rules! byte_per_pid {
             if let Some(bytes) = $map.get_ptr_mut(0) {
                 // SAFETY: as above.
                 unsafe {
-                    core::ptr::write_volatile((bytes as *mut u8).add((pid & pid_mask()) as usize), value);
+                    core::ptr::write_volatile(
+                        (bytes as *mut u8).add((pid & pid_mask()) as usize),
+                        value,
+                    );
                 }
             }
         }
@@ -61,7 +64,8 @@ pub fn follows_port(port: u16) -> bool {
     match PORTS.get_ptr(0) {
         // SAFETY: port / 8 < PORT_BYTES.
         Some(bits) => unsafe {
-            let byte = core::ptr::read_volatile((bits as *const u8).add(port as usize / 8 % PORT_BYTES));
+            let byte =
+                core::ptr::read_volatile((bits as *const u8).add(port as usize / 8 % PORT_BYTES));
             byte >> (port % 8) & 1 != 0
         },
         None => false,

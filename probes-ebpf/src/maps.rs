@@ -2,8 +2,8 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
-use probes_common::control::{PID_LIMIT, PORT_BYTES, counter};
 use probes_common::Control;
+use probes_common::control::{PID_LIMIT, PORT_BYTES, counter};
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 

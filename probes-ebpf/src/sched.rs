@@ -13,8 +13,8 @@ use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::Task;
 use probes_common::control::counter;
 use probes_common::event::{
-    Exec, Exit, Fork, SWITCH_NEXT_WATCHED, SWITCH_PREEMPT, SWITCH_PREV_WATCHED, STACK_DEPTH, Switch,
-    WAKING_BRACKETED, WAKING_IN_CHILD, Wakeup, Waking,
+    Exec, Exit, Fork, STACK_DEPTH, SWITCH_NEXT_WATCHED, SWITCH_PREEMPT, SWITCH_PREV_WATCHED,
+    Switch, WAKING_BRACKETED, WAKING_IN_CHILD, Wakeup, Waking,
 };
 use probes_ebpf::again::{Copy, takes_task};
 use probes_ebpf::emit::{count, emit};
@@ -138,7 +138,14 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     }
     emit::<Switch>(|switch| {
         // SAFETY: `switch` points to room for the whole payload.
-        unsafe { switch.write(Switch { prev, next, prev_state: state, flags }) }
+        unsafe {
+            switch.write(Switch {
+                prev,
+                next,
+                prev_state: state,
+                flags,
+            })
+        }
     });
     0
 }
@@ -174,7 +181,15 @@ fn fork(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let comm = bpf_get_current_comm().unwrap_or_default();
     emit::<Fork>(|fork| {
         // SAFETY: `fork` points to room for the whole payload.
-        unsafe { fork.write(Fork { parent, child, child_tgid, _pad: 0, comm }) }
+        unsafe {
+            fork.write(Fork {
+                parent,
+                child,
+                child_tgid,
+                _pad: 0,
+                comm,
+            })
+        }
     });
     0
 }

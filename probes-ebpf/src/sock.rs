@@ -56,8 +56,12 @@ fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let old = ctx.arg::<u64>(1) as u8;
     let new = ctx.arg::<u64>(2) as u8;
     // SAFETY: a struct sock argument.
-    let (family, local_port): (u16, u16) =
-        unsafe { (typed(sock, offset!(sock_family)), typed(sock, offset!(sock_num))) };
+    let (family, local_port): (u16, u16) = unsafe {
+        (
+            typed(sock, offset!(sock_family)),
+            typed(sock, offset!(sock_num)),
+        )
+    };
     // SAFETY: as above.
     let remote_port = u16::from_be(unsafe { typed(sock, offset!(sock_dport)) });
     if !takes_transition(copy, sock, (local_port, remote_port), new) || !enabled() {
@@ -84,7 +88,13 @@ fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
 }
 
 #[inline(always)]
-fn send(sock: *const u8, (old, new): (u8, u8), family: u16, (local_port, remote_port): (u16, u16), netns: u32) {
+fn send(
+    sock: *const u8,
+    (old, new): (u8, u8),
+    family: u16,
+    (local_port, remote_port): (u16, u16),
+    netns: u32,
+) {
     let mut local_addr = [0; 16];
     let mut remote_addr = [0; 16];
     if family == AF_INET {
@@ -125,14 +135,25 @@ pub fn sk_data_ready(ctx: BtfTracePointContext) -> i32 {
     };
     let sock = ctx.arg::<*const u8>(0);
     // SAFETY: a struct sock argument.
-    let (state, local_port): (u8, u16) =
-        unsafe { (typed(sock, offset!(sock_state)), typed(sock, offset!(sock_num))) };
+    let (state, local_port): (u8, u16) = unsafe {
+        (
+            typed(sock, offset!(sock_state)),
+            typed(sock, offset!(sock_num)),
+        )
+    };
     if state != TCP_LISTEN || !follows_port(local_port) {
         return 0;
     }
     emit::<DataReady>(|ready| {
         // SAFETY: `ready` points to room for the whole payload.
-        unsafe { ready.write(DataReady { sock: sock as u64, conn, local_port, _pad: [0; 3] }) }
+        unsafe {
+            ready.write(DataReady {
+                sock: sock as u64,
+                conn,
+                local_port,
+                _pad: [0; 3],
+            })
+        }
     });
     0
 }

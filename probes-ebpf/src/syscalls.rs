@@ -64,7 +64,13 @@ fn enter(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let args = arguments(ctx.arg::<*const u8>(0));
     emit::<SysEnter>(|enter| {
         // SAFETY: `enter` points to room for the whole payload.
-        unsafe { enter.write(SysEnter { nr: nr as u32, _pad: 0, args }) }
+        unsafe {
+            enter.write(SysEnter {
+                nr: nr as u32,
+                _pad: 0,
+                args,
+            })
+        }
     });
     0
 }

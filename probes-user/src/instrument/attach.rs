@@ -296,7 +296,10 @@ fn load(linked: &Linked, hook: &Hook, rung: Rung, id: u32) -> Result<Result<Owne
         Ok(fd) => return Ok(Ok(fd)),
         Err(error) => error,
     };
-    // Once more for the verifier's own words; EPERM has none.
+    if error.raw_os_error() == Some(libc::EPERM) {
+        return Ok(Err(format!("load: {}", words(&error))));
+    }
+    // Once more for the verifier's own words.
     let mut log = vec![0u8; 256 << 10];
     let last = match load_once(&spec, &mut log) {
         Ok(fd) => return Ok(Ok(fd)),
