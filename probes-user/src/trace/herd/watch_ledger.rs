@@ -172,11 +172,8 @@ pub fn acceptors(watch: &WatchFold) -> Vec<&Worker> {
         .crowd
         .workers
         .values()
-        .filter(|worker| {
-            worker.returned(calls::is_accept) > 0
-                || worker.wakeups_by(Cause::Connection) > 0
-                || registered.contains(&worker.pid)
-        })
+        .chain(&watch.crowd.departed)
+        .filter(|worker| worker.met_a_listener() || registered.contains(&worker.pid))
         .collect()
 }
 
@@ -195,11 +192,15 @@ fn registrations(watch: &WatchFold) -> Table {
         .registrations
         .iter()
         .map(|(tgid, port, registration)| {
-            let comm = watch
-                .crowd
-                .workers
-                .get(&tgid)
-                .map(|worker| worker.comm.clone());
+            let departed = || {
+                watch
+                    .crowd
+                    .departed
+                    .iter()
+                    .find(|worker| worker.pid == tgid)
+            };
+            let worker = watch.crowd.workers.get(&tgid).or_else(departed);
+            let comm = worker.map(|worker| worker.comm.clone());
             vec![
                 json!(tgid),
                 json!(comm),

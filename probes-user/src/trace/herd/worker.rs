@@ -100,6 +100,11 @@ impl Worker {
         }
     }
 
+    /// It accepted or tried to, or was woken by a connection.
+    pub fn met_a_listener(&self) -> bool {
+        self.returned(calls::is_accept) > 0 || self.wakeups_by(Cause::Connection) > 0
+    }
+
     pub fn wakeups_by(&self, cause: Cause) -> u64 {
         self.wakeups.get(&cause).copied().unwrap_or(0)
     }
