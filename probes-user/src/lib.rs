@@ -9,3 +9,4 @@ pub mod render;
 pub mod session;
 pub mod stream;
 pub mod trace;
+pub mod watch;

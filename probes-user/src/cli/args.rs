@@ -81,6 +81,9 @@ pub struct RunArgs {
     /// Size of the event ring, KiB (rounded up to a power of two)
     #[arg(long, value_name = "KIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(4..=1 << 20))]
     pub ring: u32,
+    /// Create this file when everything is attached
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
     /// Do without a hook, or one rung of its ladder: HOOK or HOOK:tp_btf|raw_tp|fentry|fexit (repeatable)
     #[arg(long, value_name = "HOOK")]
     pub without: Vec<String>,
@@ -154,6 +157,7 @@ impl TraceArgs {
             stats: run.stats,
             record: run.record.clone(),
             timeline: run.timeline,
+            ready_file: run.ready_file.clone(),
             ring_bytes: (run.ring << 10).next_power_of_two(),
             without: Without::parse(&run.without).or_else(|error| usage(format!("--without: {error}")))?,
             progress: std::io::IsTerminal::is_terminal(&std::io::stderr()),

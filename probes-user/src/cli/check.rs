@@ -10,10 +10,10 @@ use crate::evidence::Finding;
 use crate::evidence::expect::{Expectations, Verdict};
 use crate::exit::{Exit, usage};
 use crate::instrument::Without;
-use crate::kernel::{self, preflight};
+use crate::kernel::{Kernel, preflight};
 use crate::session::interrupt::Interrupt;
 use crate::session::{RunOptions, lab};
-use crate::trace::{LabOptions, TRACES, Trace};
+use crate::trace::{LabOptions, Mode, TRACES, Trace};
 
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
@@ -41,9 +41,9 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     if traces.is_empty() {
         return usage(format!("no claim matches {only:?}: `probes claims` lists them"));
     }
-    preflight::require()?;
+    let kernel = Kernel::running()?;
+    preflight::ready(&kernel, Mode::Lab)?;
     let interrupt = Interrupt::install()?;
-    let release = kernel::report().release;
     let options = RunOptions {
         ring_bytes: 2 << 20,
         progress: std::io::IsTerminal::is_terminal(&std::io::stderr()),
@@ -52,9 +52,9 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     };
     let mut tally = Tally::default();
     for trace in traces {
-        let report = lab::run(trace, &LabOptions::default(), &options, &interrupt)?;
+        let report = lab::run(&kernel, trace, &LabOptions::default(), &options, &interrupt)?;
         for finding in report.findings.iter().filter(|finding| glob(only, &finding.id)) {
-            tally.line(finding, &expectations.judge(&release, finding))?;
+            tally.line(finding, &expectations.judge(&kernel.release, finding))?;
         }
         if report.ending.interrupted {
             return Ok(Exit::Interrupted);

@@ -8,8 +8,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::output::print;
 use crate::exit::{Exit, usage};
 use crate::instrument::hook;
-use crate::kernel::preflight;
-use crate::trace::{TRACES, Trace, find};
+use crate::kernel::{Kernel, preflight};
+use crate::trace::{Mode, TRACES, Trace, find};
 
 pub fn commands() -> Vec<Command> {
     vec![
@@ -87,25 +87,34 @@ fn claims(only: Option<&str>) -> Result<String> {
 
 /// Privileges, BTF and lockdown by looking, hooks by attaching them.
 fn doctor() -> Result<Exit> {
-    let checks = preflight::checks();
+    let kernel = Kernel::running()?;
+    let checks = preflight::checks(&kernel, Mode::Lab);
     let mut out = String::new();
     for check in &checks {
-        let _written = writeln!(out, "{:<5} {:<22} {}", check.state.word(), check.name, check.found);
-        if check.state != preflight::State::Ok {
-            let _written = writeln!(out, "      {:<22} → {}", "", check.remedy);
+        let _written = writeln!(out, "{:<5} {:<22} {}", word(check.state), check.name, check.found);
+        if let Some(remedy) = &check.remedy {
+            let _written = writeln!(out, "      {:<22} → {remedy}", "");
         }
     }
     let failed = checks.iter().any(|check| check.state == preflight::State::Fail);
-    let missing = if failed { 0 } else { hooks(&mut out)? };
+    let missing = if failed { 0 } else { hooks(&kernel, &mut out)? };
     print(out.as_bytes())?;
     Ok(if failed || missing > 0 { Exit::CannotRun } else { Exit::Settled })
 }
 
+fn word(state: preflight::State) -> &'static str {
+    match state {
+        preflight::State::Ok => "ok",
+        preflight::State::Warn => "warn",
+        preflight::State::Fail => "FAIL",
+    }
+}
+
 /// Attaches every hook once. Returns how many needed ones did not.
-fn hooks(out: &mut String) -> Result<usize> {
+fn hooks(kernel: &Kernel, out: &mut String) -> Result<usize> {
     let programs: Vec<&'static str> =
         hook::INSTRUMENTS.iter().flat_map(|i| i.hooks.iter()).map(|hook| hook.program).collect();
-    let attachment = crate::session::start::attach_only(&programs)?;
+    let attachment = crate::session::start::attach_only(kernel, &programs)?;
     for report in &attachment.reports {
         let (word, found) = match (&report.attached_as, report.needed) {
             (Some(rung), _) => ("ok", rung.clone()),

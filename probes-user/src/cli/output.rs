@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Context, Result};
 
 use super::args::OutputArgs;
+use crate::evidence::Ledger;
 use crate::render::{Report, json, text};
 
 /// Writes the whole report.
@@ -35,6 +36,35 @@ fn write(bytes: &[u8], output: &OutputArgs) -> Result<()> {
             .with_context(|| format!("could not write {}", path.display())),
         None => print(bytes),
     }
+}
+
+/// Writes a ledger in the middle of a watch; JSON waits for the end, which is one document.
+///
+/// # Errors
+/// As [`report`].
+pub fn interim(ledger: &Ledger, output: &OutputArgs) -> Result<()> {
+    if output.json || output.output.is_some() {
+        return Ok(());
+    }
+    let mut out = String::new();
+    if output.timestamp {
+        out.push_str(&time_of_day());
+    }
+    out.push_str(&text::ledger(ledger, text::Style { colour: colour(output), verbose: output.verbose }));
+    out.push('\n');
+    print(out.as_bytes())
+}
+
+/// `HH:MM:SS` and a line end, local time.
+fn time_of_day() -> String {
+    // SAFETY: both structs are plain data that the calls fill.
+    let tm = unsafe {
+        let now = libc::time(std::ptr::null_mut());
+        let mut tm: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const now, &raw mut tm);
+        tm
+    };
+    format!("{:02}:{:02}:{:02}\n", tm.tm_hour, tm.tm_min, tm.tm_sec)
 }
 
 /// # Errors

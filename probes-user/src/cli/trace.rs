@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow};
 use super::args::TraceArgs;
 use super::output;
 use crate::exit::Exit;
-use crate::kernel::preflight;
+use crate::kernel::{Kernel, preflight};
 use crate::render::Report;
 use crate::session::interrupt::Interrupt;
 use crate::session::{lab, watch};
@@ -28,12 +28,13 @@ pub fn examples(name: &str) -> String {
 pub fn run(trace: &dyn Trace, args: &TraceArgs) -> Result<Exit> {
     args.check()?;
     let options = args.run_options()?;
-    preflight::require()?;
+    let kernel = Kernel::running()?;
+    preflight::ready(&kernel, if args.target.any() { Mode::Watch } else { Mode::Lab })?;
     let interrupt = Interrupt::install()?;
     let report = if args.target.any() {
-        watch::run(trace, &args.target, &args.output, &options, &interrupt)?
+        watch::run(&kernel, trace, &args.target, &args.output, &options, &interrupt)?
     } else {
-        lab::run(trace, &args.lab.options(), &options, &interrupt)?
+        lab::run(&kernel, trace, &args.lab.options(), &options, &interrupt)?
     };
     output::report(&report, &args.output)?;
     outcome(&report)

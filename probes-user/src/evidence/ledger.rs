@@ -32,3 +32,21 @@ pub struct Ledger {
     /// A drawn timeline, line by line (`--timeline`).
     pub timeline: Vec<String>,
 }
+
+impl Table {
+    /// Columns as (key, title).
+    pub fn new(id: &str, title: &str, columns: &[(&str, &str)]) -> Table {
+        let columns = columns
+            .iter()
+            .map(|(key, title)| Column { key: (*key).to_owned(), title: (*title).to_owned() })
+            .collect();
+        Table { id: id.to_owned(), title: title.to_owned(), columns, rows: Vec::new(), detail: false }
+    }
+
+    /// The same, shown in text with `-v` only.
+    #[must_use]
+    pub fn detailed(mut self) -> Table {
+        self.detail = true;
+        self
+    }
+}

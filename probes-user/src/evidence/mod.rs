@@ -2,7 +2,10 @@
 
 pub mod claim;
 pub mod expect;
+pub mod histogram;
 pub mod ledger;
+pub mod statistics;
 
 pub use claim::{Claim, ClaimResult, Finding};
+pub use histogram::Histogram;
 pub use ledger::{Column, Ledger, Table};

@@ -62,11 +62,11 @@ impl Drop for Mapping {
 /// The mapped maps by which user space and the programs talk.
 #[derive(Debug)]
 pub struct Shared {
-    pub(super) control: Mapping,
-    pub(super) watch: Mapping,
-    pub(super) asleep: Mapping,
-    pub(super) pending: Mapping,
-    pub(super) ports: Mapping,
+    pub(crate) control: Mapping,
+    pub(crate) watch: Mapping,
+    pub(crate) asleep: Mapping,
+    pub(crate) pending: Mapping,
+    pub(crate) ports: Mapping,
 }
 
 impl Shared {

@@ -4,6 +4,12 @@ use anyhow::Result;
 
 use crate::stream::Mark;
 
+pub mod child;
+pub mod command;
+pub mod herd;
+pub mod sandbox;
+pub mod shared;
+
 /// What the lab may ask of the kernel side, and tell it. The real one is memory shared with the BPF maps.
 /// Must work in a forked child (no locks, no allocation needed).
 pub trait KernelView {

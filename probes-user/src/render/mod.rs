@@ -1,5 +1,8 @@
 //! Text for a person, JSON for a program, from one report.
 
+pub mod json;
 pub mod report;
+mod table;
+pub mod text;
 
 pub use report::Report;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Finding, Ledger};
+use crate::kernel::Kernel;
 use crate::trace::{Ending, Mode};
 
 pub const SCHEMA: &str = "probes.report/1";
@@ -15,6 +16,17 @@ pub struct KernelReport {
     pub version: String,
     pub machine: String,
     pub cpus: u32,
+}
+
+impl KernelReport {
+    pub fn of(kernel: &Kernel) -> KernelReport {
+        KernelReport {
+            release: kernel.release.clone(),
+            version: kernel.version.clone(),
+            machine: kernel.machine.clone(),
+            cpus: kernel.cpus,
+        }
+    }
 }
 
 /// One hook: what was tried, what came of it.

@@ -2,7 +2,7 @@
 //!
 //! A scene's window is cut before its workers end, because dying workers wake each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,11 @@ use super::interrupt::Interrupt;
 use super::start::{Started, start};
 use super::{RunOptions, stats};
 use crate::instrument::counters::Counters;
-use crate::kernel;
+use crate::kernel::Kernel;
 use crate::lab::{Lab, Progress, Scene};
 use crate::render::Report;
-use crate::stream::Item;
+use crate::render::report::KernelReport;
+use crate::stream::{Body, Item};
 use crate::stream::record::{Head, Recorder};
 use crate::trace::{Context, Ending, Fold, LabOptions, Mode, Trace};
 
@@ -24,18 +25,24 @@ const TICK: Duration = Duration::from_millis(2);
 
 /// # Errors
 /// The run cannot start. What goes wrong later is in the report.
-pub fn run(trace: &dyn Trace, lab: &LabOptions, options: &RunOptions, interrupt: &Interrupt) -> Result<Report> {
+pub fn run(
+    kernel: &Kernel,
+    trace: &dyn Trace,
+    lab: &LabOptions,
+    options: &RunOptions,
+    interrupt: &Interrupt,
+) -> Result<Report> {
     let mut sandbox = trace.lab(lab)?;
-    let started = start(trace, options)?;
+    let started = start(kernel, trace, options)?;
     let context = Context {
         trace: trace.name().to_owned(),
         mode: Mode::Lab,
         options: trace.lab_options(lab),
         symbols: started.symbols.clone(),
-        attached: started.attachment.attached.iter().map(|a| a.program.to_owned()).collect(),
+        attached: started.attached_programs(),
         timeline: options.timeline,
     };
-    let mut run = Run::new(trace, started, context, options)?;
+    let mut run = Run::new(kernel, trace, started, context, options)?;
     run.started.shared.set_netns(sandbox.netns());
     if run.started.missing.is_empty() {
         run.scenes(sandbox.as_mut(), interrupt);
@@ -45,6 +52,7 @@ pub fn run(trace: &dyn Trace, lab: &LabOptions, options: &RunOptions, interrupt:
 
 /// What a run keeps while it goes on; shared by lab and watch.
 pub(super) struct Run<'a> {
+    kernel: &'a Kernel,
     pub started: Started,
     pub options: &'a RunOptions,
     pub ending: Ending,
@@ -75,13 +83,13 @@ impl Sink {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(trace: &dyn Trace, started: Started, context: Context, options: &'a RunOptions) -> Result<Run<'a>> {
+    pub fn new(kernel: &'a Kernel, trace: &dyn Trace, started: Started, context: Context, options: &'a RunOptions) -> Result<Run<'a>> {
         let recorder = match &options.record {
             Some(path) => {
                 let file = std::fs::File::create(path)
                     .with_context(|| format!("could not create the recording {}", path.display()))?;
                 let head = Head {
-                    kernel: kernel::report(),
+                    kernel: KernelReport::of(kernel),
                     context: context.clone(),
                     hooks: started.attachment.reports.clone(),
                 };
@@ -90,6 +98,7 @@ impl<'a> Run<'a> {
             None => None,
         };
         Ok(Run {
+            kernel,
             sink: Sink { fold: trace.fold(&context), recorder, record_error: None },
             ending: Ending { missing: started.missing.clone(), ..Ending::default() },
             meter: stats::Meter::start(options.stats),
@@ -169,6 +178,21 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Folds what is old enough to be in order; adds the processes it brought to `groups`.
+    pub fn take_ready(&mut self, now: u64, groups: &mut BTreeSet<u32>) {
+        let sink = &mut self.sink;
+        self.started.pump.release(now, |item| {
+            if let Item::Event(event) = &item {
+                match &event.body {
+                    Body::Fork(fork) => drop(groups.insert(fork.child_tgid)),
+                    Body::Exec(_) => drop(groups.insert(event.header.tgid)),
+                    _ => {}
+                }
+            }
+            sink.take(&item);
+        });
+    }
+
     /// One line on standard error, written over the last one; nothing off a terminal.
     pub fn progress(&self, text: &str) {
         if self.options.progress {
@@ -188,7 +212,7 @@ impl<'a> Run<'a> {
         self.started.pump.flush(|item| sink.take(&item));
         let duration_ns = self.begun.elapsed().as_nanos() as u64;
         let counters =
-            Counters::read(self.started.attachment.maps.get("COUNTERS")?, kernel::possible_cpus()?)
+            Counters::read(self.started.attachment.maps.get("COUNTERS")?, self.kernel.possible_cpus as usize)
                 .context("could not read the counters")?;
         self.ending.duration_ns = duration_ns;
         self.account(counters);
@@ -205,7 +229,7 @@ impl<'a> Run<'a> {
         Ok(Report {
             trace: self.context.trace,
             mode: self.context.mode,
-            kernel: kernel::report(),
+            kernel: KernelReport::of(self.kernel),
             options: self.context.options,
             findings: outcome.findings,
             ledger: outcome.ledger,

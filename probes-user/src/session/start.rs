@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use super::RunOptions;
 use super::pump::Pump;
 use crate::instrument::memory::{Mapping, Shared};
-use crate::instrument::{Attachment, Rung, Setup, attach, hook};
+use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
-use crate::kernel::{self, symbols};
+use crate::kernel::{self, Kernel, symbols};
 use crate::trace::{Symbol, Trace};
 
 /// Attached and ready; nothing is sent before `shared.set_enabled(true)`.
@@ -28,16 +28,15 @@ pub struct Started {
 
 /// # Errors
 /// No BTF, no privilege for maps, unreadable symbols. A hook that does not attach is no error.
-pub fn start(trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
+pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
     let mut clock = Parts::default();
     let facts = clock.part("btf", || facts(trace.hooks()))?;
-    let symbols = clock.part("symbols", || symbols::resolve(trace.symbols()))?;
+    let symbols = clock.part("symbols", || Ok(symbols::running(trace.symbols())?))?;
     // Before 5.11 maps are charged to the memlock limit.
-    kernel::raise_memlock();
-    let pid_bytes = (kernel::pid_max()? + 1).next_power_of_two().max(4096);
+    kernel::raise_memlock().context("could not raise the memlock limit")?;
     let setup = Setup {
         facts: &facts,
-        pid_bytes,
+        pid_bytes: pid_bytes(kernel),
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
         without: &options.without,
@@ -52,6 +51,34 @@ pub fn start(trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
         .map(|report| (report.hook.clone(), report.why_not.clone().unwrap_or_default()))
         .collect();
     Ok(Started { attachment, shared, pump, symbols, parts: clock.parts, missing })
+}
+
+impl Started {
+    pub fn attached_programs(&self) -> Vec<String> {
+        self.attachment.attached.iter().map(|attached| attached.program.to_owned()).collect()
+    }
+}
+
+/// Bytes of a byte-per-pid map: a power of two above every pid, at least a page.
+fn pid_bytes(kernel: &Kernel) -> u32 {
+    kernel.pid_max.next_power_of_two().max(4096)
+}
+
+/// Attaches these programs and nothing else: what `probes doctor` shows.
+///
+/// # Errors
+/// As [`start`].
+pub fn attach_only(kernel: &Kernel, programs: &[&str]) -> Result<Attachment> {
+    kernel::raise_memlock().context("could not raise the memlock limit")?;
+    let facts = facts(programs)?;
+    let setup = Setup {
+        facts: &facts,
+        pid_bytes: pid_bytes(kernel),
+        ring_bytes: 4096,
+        syscalls: &[],
+        without: &Without::default(),
+    };
+    Ok(attach(programs, &setup)?.0)
 }
 
 /// Asks BTF for what these programs need.

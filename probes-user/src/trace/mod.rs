@@ -7,7 +7,12 @@ use crate::evidence::{Claim, Finding, Ledger};
 use crate::lab::Lab;
 use crate::stream::Item;
 
+pub mod accept_herd;
+pub mod epoll_herd;
 pub mod herd;
+
+/// Every trace there is: the one list that all others are derived from.
+pub static TRACES: &[&dyn Trace] = &[&accept_herd::AcceptHerd, &epoll_herd::EpollHerd];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,9 +110,6 @@ pub trait Trace: Sync {
     fn lab_options(&self, options: &LabOptions) -> serde_json::Value;
     fn fold(&self, context: &Context) -> Box<dyn Fold>;
 }
-
-/// Every trace there is, in the order of the lists. The command line, docs and checks are made from it.
-pub static TRACES: &[&dyn Trace] = &[];
 
 pub fn find(name: &str) -> Option<&'static dyn Trace> {
     TRACES.iter().copied().find(|trace| trace.name() == name)

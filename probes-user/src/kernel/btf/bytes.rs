@@ -22,6 +22,20 @@ impl Bytes {
         Ok(Self::Owned(bytes))
     }
 
+    /// The first 4 bytes of a file.
+    pub(super) fn head(path: &Path) -> Result<[u8; 4], Error> {
+        let mut head = [0; 4];
+        let (mut file, _) = open(path)?;
+        match file.read_exact(&mut head) {
+            Ok(()) => Ok(head),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(Error::Malformed {
+                at: 0,
+                what: "file cut short",
+            }),
+            Err(e) => Err(unreadable(path, e)),
+        }
+    }
+
     /// Only for files of sysfs: a mapped regular file could be truncated under us.
     pub(super) fn map_or_read(path: &Path) -> Result<Self, Error> {
         let (file, len) = open(path)?;

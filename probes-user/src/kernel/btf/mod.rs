@@ -45,6 +45,14 @@ impl Btf {
         Self::check(Bytes::map_or_read(Path::new(VMLINUX))?)
     }
 
+    /// Whether the running kernel has BTF that we may read; looks at the first bytes only.
+    ///
+    /// # Errors
+    /// As [`Self::running`].
+    pub fn probe() -> Result<(), Error> {
+        Bytes::head(Path::new(VMLINUX)).and_then(raw::check_magic)
+    }
+
     /// Reads a stored BTF file into memory.
     ///
     /// # Errors

@@ -96,12 +96,7 @@ pub(super) struct Blob<'a> {
 impl<'a> Blob<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self, Error> {
         let bad = |what| Error::Malformed { at: 0, what };
-        if bytes.get(..2) != Some(&MAGIC) {
-            return Err(bad("no little-endian BTF magic"));
-        }
-        if bytes.get(2) != Some(&1) {
-            return Err(bad("BTF version other than 1"));
-        }
+        check_magic(*bytes.first_chunk().ok_or_else(|| bad("file cut short"))?)?;
         let header_len = word(bytes, 4)? as usize;
         if header_len < HEADER_LEN {
             return Err(bad("header shorter than 24 bytes"));
@@ -153,6 +148,21 @@ impl<'a> Blob<'a> {
     pub(super) fn is(self, name: u32, wanted: &[u8]) -> Result<bool, Error> {
         let tail = self.tail(name)?;
         Ok(tail.starts_with(wanted) && tail.get(wanted.len()) == Some(&0))
+    }
+}
+
+/// Magic and version, the first bytes of any BTF.
+pub(super) fn check_magic(head: [u8; 4]) -> Result<(), Error> {
+    match head {
+        [m0, m1, 1, _] if [m0, m1] == MAGIC => Ok(()),
+        [m0, m1, ..] if [m0, m1] == MAGIC => Err(Error::Malformed {
+            at: 2,
+            what: "BTF version other than 1",
+        }),
+        _ => Err(Error::Malformed {
+            at: 0,
+            what: "no little-endian BTF magic",
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::super::filter::Filter;
 use super::raw::{Blob, RECORD_LEN, Type, kind};
 use super::walk::Types;
 use super::{Error, Facts, Field, Function, Query, Tracepoint};
@@ -216,27 +217,22 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Wanted names of one kind with the type ids found. A bitmap over the first 8 bytes turns away nearly all
-/// of the 60 000 names without hashing them.
+/// Wanted names of one kind with the type ids found.
 struct Names<'a> {
     ids: HashMap<&'a [u8], (&'a [u8], Vec<u32>)>,
-    bitmap: [u64; 64],
+    filter: Filter,
 }
 
 impl<'a> Names<'a> {
     fn new(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut new = Self {
             ids: HashMap::new(),
-            bitmap: [0; 64],
+            filter: Filter::default(),
         };
         for name in names {
-            let name = name.as_bytes();
-            new.ids.insert(name, (name, Vec::new()));
-            let mut head = [0; 8];
-            let len = name.len().min(8);
-            head[..len].copy_from_slice(&name[..len]);
-            let bit = hash(head);
-            new.bitmap[bit / 64] |= 1 << (bit % 64);
+            new.ids
+                .insert(name.as_bytes(), (name.as_bytes(), Vec::new()));
+            new.filter.add(name.as_bytes());
         }
         new
     }
@@ -263,27 +259,13 @@ impl<'a> Names<'a> {
     }
 
     fn probable<'t>(&self, tail: &'t [u8]) -> Option<&'t [u8]> {
-        if let Some(head) = tail.first_chunk::<8>() {
-            let bit = hash(*head);
-            if self.bitmap[bit / 64] >> (bit % 64) & 1 == 0 {
-                return None;
-            }
+        if tail
+            .first_chunk()
+            .is_some_and(|head| !self.filter.may_hold(*head))
+        {
+            return None;
         }
         let len = tail.iter().position(|&b| b == 0)?;
         Some(&tail[..len])
     }
-}
-
-/// Of the bytes before the first zero byte; 0..4096.
-fn hash(head: [u8; 8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let word = u64::from_le_bytes(head);
-    // The lowest set bit marks the first zero byte (borrows only disturb the bytes above it).
-    let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
-    let kept = if zeros == 0 {
-        word
-    } else {
-        word & ((zeros & zeros.wrapping_neg()) >> 7).wrapping_sub(1)
-    };
-    (kept.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize
 }

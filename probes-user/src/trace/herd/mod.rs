@@ -1,3 +1,78 @@
 //! What accept-herd and epoll-herd share: the scenes, their marks, the fold, the ledger, the verdicts.
+//!
+//! The question: how many sleeping waiters does one connection wake? From `inet_sock_set_state` (the
+//! connection), `sched_waking` with its stack (who is woken, why), `sched_switch` (who slept), and the
+//! system calls (who won, who found nothing). Two folds share one crowd: a lab's is cut into scenes and
+//! judged, a watch's runs on and is only shown.
 
+pub mod calls;
+pub mod checks;
+pub mod connection;
+pub mod crowd;
+pub mod lab_fold;
+mod lab_ledger;
 pub mod marks;
+mod numbers;
+pub mod order;
+pub mod question;
+pub mod registrations;
+pub mod scene;
+pub mod scenes;
+pub mod stack;
+pub mod symbols;
+pub mod tasks;
+pub mod timeline;
+pub mod totals;
+pub mod verdict;
+mod wait_queue;
+mod watch_fold;
+mod watch_ledger;
+mod watch_remarks;
+pub mod worker;
+
+use question::Question;
+
+use crate::trace::{Context, Fold, Mode};
+
+/// Programs of the herd traces, needed ones first.
+pub static HOOKS: &[&str] = &[
+    "sched_waking",
+    "sched_wakeup",
+    "sched_wakeup_new",
+    "sched_switch",
+    "sched_process_fork",
+    "sched_process_exec",
+    "sched_process_exit",
+    "sys_enter",
+    "sys_exit",
+    "inet_sock_set_state",
+    "sk_data_ready",
+    "tcp_child_process",
+    "tcp_child_process_exit",
+    "ep_poll_callback",
+    "autoremove_wake_function",
+    "ep_autoremove_wake_function",
+    "pollwake",
+];
+
+/// x86-64 numbers of the calls in which a worker waits, accepts or registers, and the client's connect.
+pub static SYSCALLS: &[u32] = &[
+    7,   // poll
+    23,  // select
+    42,  // connect
+    43,  // accept
+    232, // epoll_wait
+    233, // epoll_ctl
+    270, // pselect6
+    271, // ppoll
+    281, // epoll_pwait
+    288, // accept4
+    441, // epoll_pwait2
+];
+
+pub fn fold(questions: &'static [Question], context: &Context) -> Box<dyn Fold> {
+    match context.mode {
+        Mode::Lab => Box::new(lab_fold::LabFold::new(questions, context)),
+        Mode::Watch => Box::new(watch_fold::WatchFold::new(context)),
+    }
+}

@@ -1,0 +1,108 @@
+//! epoll-herd: N processes wait in epoll_wait for one listening socket. Who wakes, and which cure helps?
+//!
+//! From the hooks of [`super::herd`]. What could fool it: level-triggered cascades from worker to
+//! worker (told apart by their stack), a woken worker that looks and sleeps on inside the same
+//! epoll_wait (so neither EAGAIN nor returns measure a herd), time-outs of the waiting call.
+
+use anyhow::Result;
+
+use super::herd::marks::Variant;
+use super::herd::question::{self, Question};
+use super::herd::{self, scenes, symbols};
+use super::{Context, Fold, LabOptions, Trace};
+use crate::evidence::Claim;
+use crate::lab::Lab;
+
+/// The herd that the cures are to remove.
+const UNCURED: &[Variant] = &[Variant::PerProcessInstance];
+
+static QUESTIONS: [Question; 7] = [
+    Question::every(
+        "epoll-herd/shared-instance",
+        "One connection wakes every process that waits in one epoll instance made before fork.",
+        Variant::SharedInstance,
+        &[Variant::Poll, Variant::Select],
+    ),
+    Question::every(
+        "epoll-herd/per-process-instance",
+        "One connection wakes every process that waits in an epoll instance of its own.",
+        Variant::PerProcessInstance,
+        &[Variant::Poll, Variant::Select],
+    ),
+    Question::one(
+        "epoll-herd/exclusive",
+        "With EPOLLEXCLUSIVE, one connection wakes exactly one of the processes with an epoll instance each.",
+        Variant::Exclusive,
+        UNCURED,
+    ),
+    Question::one(
+        "epoll-herd/edge",
+        "With EPOLLET, one connection wakes exactly one of the processes with an epoll instance each.",
+        Variant::EdgePerProcess,
+        &[Variant::PerProcessInstance, Variant::EdgeShared],
+    ),
+    Question::one(
+        "epoll-herd/oneshot",
+        "With EPOLLONESHOT, one connection wakes exactly one of the processes with an epoll instance each.",
+        Variant::OneshotPerProcess,
+        &[Variant::PerProcessInstance, Variant::OneshotShared],
+    ),
+    Question::one(
+        "epoll-herd/reuseport",
+        "With SO_REUSEPORT, one connection wakes exactly one of the processes with a listener each.",
+        Variant::Reuseport,
+        UNCURED,
+    ),
+    Question::one(
+        "epoll-herd/accept-mutex",
+        "With a user-space accept mutex, one connection wakes exactly one of the waiting processes.",
+        Variant::AcceptMutex,
+        UNCURED,
+    ),
+];
+
+static CLAIMS: [Claim; QUESTIONS.len()] = question::claims(&QUESTIONS);
+
+pub struct EpollHerd;
+
+impl Trace for EpollHerd {
+    fn name(&self) -> &'static str {
+        "epoll-herd"
+    }
+
+    fn summary(&self) -> &'static str {
+        "how many processes in epoll_wait one connection wakes, and which cure helps at what price"
+    }
+
+    fn claims(&self) -> &'static [Claim] {
+        &CLAIMS
+    }
+
+    fn hooks(&self) -> &'static [&'static str] {
+        herd::HOOKS
+    }
+
+    fn syscalls(&self) -> &'static [u32] {
+        herd::SYSCALLS
+    }
+
+    fn symbols(&self) -> &'static [&'static str] {
+        &symbols::NAMES
+    }
+
+    fn page(&self) -> &'static str {
+        include_str!("../../../docs/traces/epoll-herd.md")
+    }
+
+    fn lab(&self, options: &LabOptions) -> Result<Box<dyn Lab>> {
+        scenes::open_lab(scenes::epoll_plan(options))
+    }
+
+    fn lab_options(&self, options: &LabOptions) -> serde_json::Value {
+        serde_json::to_value(scenes::epoll_plan(options)).unwrap_or_default()
+    }
+
+    fn fold(&self, context: &Context) -> Box<dyn Fold> {
+        herd::fold(&QUESTIONS, context)
+    }
+}

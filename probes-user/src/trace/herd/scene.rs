@@ -1,0 +1,181 @@
+//! One scene of the lab: its marks and its crowd, from SceneMark to SceneEndMark.
+//!
+//! Events after the end belong to dying workers, who wake each other: they are not looked at.
+
+use std::rc::Rc;
+
+use super::checks::{self, Check};
+use super::connection::Connection;
+use super::crowd::{Counts, Crowd};
+use super::marks::{Arrival, ConnectMark, SceneEndMark, SceneMark, Variant};
+use super::stack::{Cause, Classifier};
+use super::timeline::{Lane, Timeline};
+use super::totals::Totals;
+use super::worker::Worker;
+use crate::evidence::Histogram;
+use crate::evidence::statistics::{gini, ratio};
+use crate::stream::Event;
+
+/// A scene under way.
+#[derive(Debug)]
+pub struct Scene {
+    mark: SceneMark,
+    crowd: Crowd,
+    connects: Vec<ConnectMark>,
+    /// Connections of the run before this scene.
+    first_index: u64,
+}
+
+/// A scene that is over, or was cut off (`end` = None).
+#[derive(Debug, Clone)]
+pub struct SceneResult {
+    pub mark: SceneMark,
+    pub end: Option<SceneEndMark>,
+    pub connects: Vec<ConnectMark>,
+    pub connections: Vec<Connection>,
+    /// By index.
+    pub workers: Vec<Worker>,
+    pub counts: Counts,
+    pub latency: Histogram,
+    pub totals: Totals,
+    pub checks: Vec<Check>,
+}
+
+impl Scene {
+    /// `lobby` knows what the workers did before the mark.
+    pub fn new(mark: SceneMark, lobby: Crowd, classifier: Rc<Classifier>, first_index: u64) -> Scene {
+        let workers = mark
+            .workers
+            .iter()
+            .map(|id| {
+                let seen = lobby.workers.get(&id.pid);
+                let tgid = seen.map(|worker| worker.tgid).filter(|tgid| *tgid != 0);
+                let mut worker = Worker::new(id.pid, tgid.unwrap_or(id.pid));
+                worker.index = Some(id.index);
+                if let Some(seen) = seen {
+                    worker.task.state = seen.task.state;
+                    worker.call = seen.call;
+                }
+                worker
+            })
+            .collect();
+        let mut crowd = Crowd::closed(classifier, mark.port, workers);
+        crowd.registrations = lobby.registrations;
+        Scene { mark, crowd, connects: Vec::new(), first_index }
+    }
+
+    pub fn event(&mut self, event: &Event, timeline: &mut Timeline) {
+        self.crowd.event(event, timeline);
+    }
+
+    pub fn connect(&mut self, ktime: u64, mark: ConnectMark, timeline: &mut Timeline) {
+        if mark.scene != self.mark.scene {
+            return;
+        }
+        timeline.begin(ktime, self.first_index + u64::from(mark.index), mark.phase);
+        timeline.note(ktime, Lane::Client, || "connect()".to_owned());
+        timeline.note(mark.connected_at, Lane::Client, || "connect → 0".to_owned());
+        self.connects.push(mark);
+    }
+
+    pub fn connections_so_far(&self) -> u64 {
+        self.first_index + self.connects.len() as u64
+    }
+
+    pub fn number(&self) -> u32 {
+        self.mark.scene
+    }
+
+    pub fn close(self, end: Option<SceneEndMark>) -> SceneResult {
+        let connections: Vec<Connection> = self.crowd.connections.iter().cloned().collect();
+        let mut workers: Vec<Worker> = self.crowd.workers.into_values().collect();
+        workers.sort_by_key(|worker| worker.index);
+        let mut result = SceneResult {
+            totals: Totals::of(connections.iter()),
+            mark: self.mark,
+            end,
+            connects: self.connects,
+            connections,
+            workers,
+            counts: self.crowd.counts,
+            latency: self.crowd.latency,
+            checks: Vec::new(),
+        };
+        result.checks = checks::all(&result);
+        result
+    }
+}
+
+impl SceneResult {
+    pub fn label(&self) -> String {
+        label(self.mark.variant, self.mark.arrival)
+    }
+
+    pub fn is(&self, variant: Variant, arrival: Arrival) -> bool {
+        self.mark.variant == variant && self.mark.arrival == arrival
+    }
+
+    pub fn shares(&self) -> Vec<u64> {
+        self.workers.iter().map(|worker| worker.won).collect()
+    }
+
+    pub fn gini(&self) -> Option<f64> {
+        gini(&self.shares())
+    }
+
+    pub fn busiest(&self) -> Option<f64> {
+        let shares = self.shares();
+        ratio(shares.iter().copied().max()?, shares.iter().sum())
+    }
+
+    pub fn wakeups_by(&self, cause: Cause) -> u64 {
+        self.workers.iter().map(|worker| worker.wakeups_by(cause)).sum()
+    }
+}
+
+/// `per-process-instance/sequential`, the name of a scene for `--variant` and in tables.
+pub fn label(variant: Variant, arrival: Arrival) -> String {
+    format!("{}/{}", variant_name(variant), arrival_name(arrival))
+}
+
+pub fn variant_name(variant: Variant) -> &'static str {
+    match variant {
+        Variant::Accept => "accept",
+        Variant::PollAccept => "poll-accept",
+        Variant::SharedInstance => "shared-instance",
+        Variant::PerProcessInstance => "per-process-instance",
+        Variant::EdgePerProcess => "edge-per-process",
+        Variant::EdgeShared => "edge-shared",
+        Variant::Exclusive => "exclusive",
+        Variant::OneshotPerProcess => "oneshot-per-process",
+        Variant::OneshotShared => "oneshot-shared",
+        Variant::Reuseport => "reuseport",
+        Variant::AcceptMutex => "accept-mutex",
+        Variant::Poll => "poll",
+        Variant::Select => "select",
+    }
+}
+
+pub fn arrival_name(arrival: Arrival) -> &'static str {
+    match arrival {
+        Arrival::Sequential => "sequential",
+        Arrival::Burst => "burst",
+        Arrival::LateAccept => "late-accept",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_marks() {
+        let as_mark = |variant: Variant| serde_json::to_value(variant).unwrap();
+        for variant in super::super::scenes::EPOLL_VARIANTS.iter().chain(super::super::scenes::ACCEPT_VARIANTS) {
+            assert_eq!(as_mark(*variant), variant_name(*variant));
+        }
+        for arrival in [Arrival::Sequential, Arrival::Burst, Arrival::LateAccept] {
+            assert_eq!(serde_json::to_value(arrival).unwrap(), arrival_name(arrival));
+        }
+    }
+}
