@@ -46,6 +46,9 @@ pub fn run(plan: &Plan, board: &Board, view: &dyn KernelView) -> i32 {
         client.one_phase(next, count, &mut open);
         next += count;
     }
+    client.await_all_asleep();
+    // What happens from here on belongs to no connection.
+    view.set_phase(0);
     client.await_timeouts();
     client.await_all_asleep();
     head.client.store(DONE, Release);

@@ -1,6 +1,11 @@
 //! What can go wrong in a herd's child, as a number that fits shared memory, and as words.
 
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::Duration;
+
 use rustix::io::Errno;
+
+use super::board::Board;
 
 /// A step of a child's work. Children record the step and the errno; the tool makes a sentence of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +93,46 @@ pub struct Failure {
 /// Who failed: a worker's index, or one of these.
 pub const MASTER: u32 = u32::MAX;
 pub const CLIENT: u32 = u32::MAX - 1;
+
+impl Failure {
+    /// As a sentence, with what the board says about it.
+    pub fn describe(&self, board: &Board, budget: Duration) -> String {
+        let who = match self.who {
+            MASTER => "the master".to_owned(),
+            CLIENT => "the client".to_owned(),
+            index => format!("worker {index}"),
+        };
+        let cause = match self.errno {
+            Some(errno) => format!(": {errno}"),
+            None => format!(" within {budget:?}"),
+        };
+        let detail = match self.step {
+            Step::AwaitAsleep => who_is_awake(board),
+            Step::AwaitAccepted => {
+                let (accepted, made) = (
+                    board.head().accepted.load(Acquire),
+                    board.head().made.load(Acquire),
+                );
+                format!(" ({accepted} accepted of {made} made)")
+            }
+            _ => String::new(),
+        };
+        format!(
+            "{who} could not {}{cause}{detail}; {}",
+            self.step.text(),
+            self.step.remedy()
+        )
+    }
+}
+
+fn who_is_awake(board: &Board) -> String {
+    let cells = board.workers().iter().enumerate();
+    let awake = cells.filter(|(_, cell)| cell.seen_asleep.load(Relaxed) == 0);
+    let awake: Vec<String> = awake
+        .map(|(index, cell)| format!("worker {index} (pid {})", cell.pid.load(Relaxed)))
+        .collect();
+    format!(" (awake or elsewhere: {})", awake.join(", "))
+}
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@ mod client;
 mod failure;
 mod master;
 mod plan;
+mod record;
 mod scene;
 mod socket;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! before the end, so the pidfds opened here are theirs. If the master is killed they die with it.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,17 +12,13 @@ use probes_common::Task;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, waitpid};
 
 use super::board::{AT_GATE, Board, DONE, END, RUN};
-use super::failure::{CLIENT, Failure, MASTER, Step};
-use super::master;
 use super::plan::{Plan, label};
+use super::{master, record};
 use crate::lab::child::{Child, REAP_BUDGET, ended, ended_within};
 use crate::lab::sandbox::Sandbox;
 use crate::lab::shared::{await_fact, now, open};
 use crate::lab::{KernelView, Progress, Scene};
 use crate::stream::Mark;
-use crate::trace::herd::marks::{
-    ConnectMark, HerdMark, SceneEndMark, SceneMark, WorkerCount, WorkerId,
-};
 
 /// More than a client's own budget: it is to speak first.
 const SILENCE_GRACE: Duration = Duration::from_secs(10);
@@ -56,6 +52,7 @@ impl HerdScene {
         // SAFETY: master, workers and client make system calls and write shared memory, nothing else.
         let master = unsafe { Child::fork(|| master::run(&plan, &board, view, sandbox.netns())) }
             .context("could not fork the herd's master")?;
+        view.set_phase(0);
         let heard = (0, Instant::now());
         let mut scene = HerdScene {
             plan,
@@ -112,7 +109,11 @@ impl HerdScene {
 
     fn check_failure(&self) -> Result<()> {
         match self.board.failure() {
-            Some(failure) => Err(anyhow!("{}: {}", self.label(), self.describe(&failure))),
+            Some(failure) => Err(anyhow!(
+                "{}: {}",
+                self.label(),
+                failure.describe(&self.board, self.plan.budget)
+            )),
             None => Ok(()),
         }
     }
@@ -153,38 +154,6 @@ impl HerdScene {
         Ok(())
     }
 
-    fn describe(&self, failure: &Failure) -> String {
-        let who = match failure.who {
-            MASTER => "the master".to_owned(),
-            CLIENT => "the client".to_owned(),
-            index => format!("worker {index}"),
-        };
-        let mut text = format!("{who} could not {}", failure.step.text());
-        match failure.errno {
-            Some(errno) => text += &format!(": {errno}"),
-            None => text += &format!(" within {:?}", self.plan.budget),
-        }
-        match failure.step {
-            Step::AwaitAsleep => text += &self.who_is_awake(),
-            Step::AwaitAccepted => {
-                let head = self.board.head();
-                let (accepted, made) = (head.accepted.load(Acquire), head.made.load(Acquire));
-                text += &format!(" ({accepted} accepted of {made} made)");
-            }
-            _ => {}
-        }
-        format!("{text}; {}", failure.step.remedy())
-    }
-
-    fn who_is_awake(&self) -> String {
-        let cells = self.board.workers().iter().enumerate();
-        let awake = cells.filter(|(_, cell)| cell.seen_asleep.load(Relaxed) == 0);
-        let awake: Vec<String> = awake
-            .map(|(index, cell)| format!("worker {index} (pid {})", cell.pid.load(Relaxed)))
-            .collect();
-        format!(" (awake or elsewhere: {})", awake.join(", "))
-    }
-
     fn complete(&self) -> bool {
         let head = self.board.head();
         let all = u64::from(self.plan.connections);
@@ -193,61 +162,6 @@ impl HerdScene {
             && head.accepted.load(Acquire) == all
             && self.board.failure().is_none()
             && self.check_deaths().is_ok()
-    }
-
-    fn scene_mark(&self) -> SceneMark {
-        let cells = self.board.workers().iter().zip(0..);
-        SceneMark {
-            scene: self.plan.scene,
-            variant: self.plan.variant,
-            arrival: self.plan.arrival,
-            workers: cells
-                .map(|(cell, index)| WorkerId {
-                    pid: cell.pid.load(Relaxed),
-                    index,
-                })
-                .collect(),
-            client: self.board.head().client_pid.load(Relaxed),
-            port: self.plan.port,
-            connections: self.plan.connections,
-            burst: self.plan.burst,
-            accept_delay_ns: u64::try_from(self.plan.accept_delay.as_nanos()).unwrap_or(u64::MAX),
-        }
-    }
-
-    /// Each connection whose connect() was called, with the time of the call.
-    fn connect_marks(&self) -> Vec<(u64, HerdMark)> {
-        let cells = self.board.connections().iter().zip(0..);
-        let begun = cells.map(|(cell, index)| (cell, index, cell.begun_at.load(Acquire)));
-        begun
-            .filter(|(_, _, begun_at)| *begun_at != 0)
-            .map(|(cell, index, begun_at)| {
-                let mark = ConnectMark {
-                    scene: self.plan.scene,
-                    index,
-                    phase: cell.phase.load(Relaxed),
-                    client_port: cell.client_port.load(Relaxed) as u16,
-                    connected_at: cell.connected_at.load(Acquire),
-                };
-                (begun_at, HerdMark::Connect(mark))
-            })
-            .collect()
-    }
-
-    fn end_mark(&self) -> SceneEndMark {
-        let cells = self.board.workers().iter().enumerate();
-        let count = |(index, cell): (usize, &super::board::WorkerCell)| WorkerCount {
-            accepted: cell.accepted.load(Acquire),
-            eagain: cell.eagain.load(Relaxed),
-            returns: cell.returns.load(Relaxed),
-            ports: self.board.accepted_ports(index),
-        };
-        SceneEndMark {
-            scene: self.plan.scene,
-            made: self.board.head().made.load(Acquire),
-            workers: cells.map(count).collect(),
-            complete: self.complete(),
-        }
     }
 }
 
@@ -305,9 +219,9 @@ impl Scene for HerdScene {
         if self.started_at == 0 {
             return Vec::new();
         }
-        let mut marks = vec![(self.started_at, HerdMark::Scene(self.scene_mark()))];
-        marks.extend(self.connect_marks());
-        marks.push((now(), HerdMark::SceneEnd(self.end_mark())));
+        let mut marks = vec![(self.started_at, record::scene(&self.plan, &self.board))];
+        marks.extend(record::connects(&self.plan, &self.board));
+        marks.push((now(), record::end(&self.plan, &self.board, self.complete())));
         // `to_mark` fails for no value of these types.
         marks
             .iter()
