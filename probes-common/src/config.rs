@@ -17,8 +17,13 @@ pub struct Config {
 }
 
 impl Config {
-    pub const NONE: Config =
-        Config { direct: 0, pid_mask: 0, switch_has_state: 0, bracketed: 0, syscalls: [0; 8] };
+    pub const NONE: Config = Config {
+        direct: 0,
+        pid_mask: 0,
+        switch_has_state: 0,
+        bracketed: 0,
+        syscalls: [0; 8],
+    };
 }
 
 const _: () = assert!(size_of::<Config>() == 80);

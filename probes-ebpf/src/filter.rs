@@ -4,7 +4,7 @@ use probes_common::control::PORT_BYTES;
 use probes_common::{Control, Task};
 
 use crate::globals::pid_mask;
-use crate::maps::{ASLEEP, CONTROL, PENDING, PORTS, WATCH};
+use crate::maps::{ASLEEP, CONTROL, HANDLED, PENDING, PORTS, WATCH};
 
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {
@@ -39,7 +39,10 @@ macro_rules! byte_per_pid {
             if let Some(bytes) = $map.get_ptr_mut(0) {
                 // SAFETY: as above.
                 unsafe {
-                    core::ptr::write_volatile((bytes as *mut u8).add((pid & pid_mask()) as usize), value);
+                    core::ptr::write_volatile(
+                        (bytes as *mut u8).add((pid & pid_mask()) as usize),
+                        value,
+                    );
                 }
             }
         }
@@ -49,6 +52,7 @@ macro_rules! byte_per_pid {
 byte_per_pid!(WATCH, watch, set_watch);
 byte_per_pid!(ASLEEP, asleep, set_asleep);
 byte_per_pid!(PENDING, pending, set_pending);
+byte_per_pid!(HANDLED, handled, set_handled);
 
 #[inline(always)]
 pub fn watched(pid: u32) -> bool {
@@ -60,7 +64,8 @@ pub fn follows_port(port: u16) -> bool {
     match PORTS.get_ptr(0) {
         // SAFETY: port / 8 < PORT_BYTES.
         Some(bits) => unsafe {
-            let byte = core::ptr::read_volatile((bits as *const u8).add(port as usize / 8 % PORT_BYTES));
+            let byte =
+                core::ptr::read_volatile((bits as *const u8).add(port as usize / 8 % PORT_BYTES));
             byte >> (port % 8) & 1 != 0
         },
         None => false,

@@ -5,6 +5,7 @@
 #![no_std]
 #![feature(asm_experimental_arch)]
 
+pub mod again;
 pub mod emit;
 pub mod filter;
 pub mod globals;

@@ -2,8 +2,8 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
-use probes_common::control::{PID_LIMIT, PORT_BYTES, counter};
 use probes_common::Control;
+use probes_common::control::{PID_LIMIT, PORT_BYTES, counter};
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
@@ -29,6 +29,22 @@ pub static ASLEEP: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, BPF_F_MMA
 /// One byte per watched pid: 1 = between `sched_waking` and `sched_wakeup`.
 #[map]
 pub static PENDING: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// One byte per watched pid: 1 = the first copy of a program has seen the event under way (see `again`).
+#[map]
+pub static HANDLED: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, 0);
+
+/// A socket's transition.
+#[repr(C)]
+pub struct Transition {
+    pub sock: u64,
+    pub new: u64,
+}
+
+/// The same for sockets: the transition last seen by a first copy, by a hash of the ports.
+#[map]
+pub static TRANSITIONS: Array<Transition> = Array::with_max_entries(TRANSITION_SLOTS, 0);
+pub const TRANSITION_SLOTS: u32 = 1024;
 
 /// One bit per local TCP port whose sockets are followed.
 #[map]

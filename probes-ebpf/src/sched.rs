@@ -13,11 +13,14 @@ use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::Task;
 use probes_common::control::counter;
 use probes_common::event::{
-    Exec, Exit, Fork, SWITCH_NEXT_WATCHED, SWITCH_PREEMPT, SWITCH_PREV_WATCHED, STACK_DEPTH, Switch,
-    WAKING_BRACKETED, WAKING_IN_CHILD, Wakeup, Waking,
+    Exec, Exit, Fork, STACK_DEPTH, SWITCH_NEXT_WATCHED, SWITCH_PREEMPT, SWITCH_PREV_WATCHED,
+    Switch, WAKING_BRACKETED, WAKING_IN_CHILD, Wakeup, Waking,
 };
+use probes_ebpf::again::{Copy, takes_task};
 use probes_ebpf::emit::{count, emit};
-use probes_ebpf::filter::{control, enabled, set_asleep, set_pending, set_watch, watch, watched};
+use probes_ebpf::filter::{
+    control, enabled, set_asleep, set_handled, set_pending, set_watch, watch, watched,
+};
 use probes_ebpf::globals::{bracketed, switch_has_state};
 use probes_ebpf::maps::SLOT;
 use probes_ebpf::offset;
@@ -135,13 +138,30 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     }
     emit::<Switch>(|switch| {
         // SAFETY: `switch` points to room for the whole payload.
-        unsafe { switch.write(Switch { prev, next, prev_state: state, flags }) }
+        unsafe {
+            switch.write(Switch {
+                prev,
+                next,
+                prev_state: state,
+                flags,
+            })
+        }
     });
     0
 }
 
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    fork(&ctx, Copy::First)
+}
+
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork_again(ctx: BtfTracePointContext) -> i32 {
+    fork(&ctx, Copy::Second)
+}
+
+#[inline(always)]
+fn fork(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let parent = pid_of(ctx.arg::<*const u8>(0));
     let bits = watch(parent);
     if bits & Task::FOLLOW == 0 {
@@ -149,6 +169,9 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     }
     let child_task = ctx.arg::<*const u8>(1);
     let child = pid_of(child_task);
+    if !takes_task(copy, child) {
+        return 0;
+    }
     set_asleep(child, 0);
     set_pending(child, 0);
     set_watch(child, bits);
@@ -158,13 +181,31 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let comm = bpf_get_current_comm().unwrap_or_default();
     emit::<Fork>(|fork| {
         // SAFETY: `fork` points to room for the whole payload.
-        unsafe { fork.write(Fork { parent, child, child_tgid, _pad: 0, comm }) }
+        unsafe {
+            fork.write(Fork {
+                parent,
+                child,
+                child_tgid,
+                _pad: 0,
+                comm,
+            })
+        }
     });
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    exec(&ctx, Copy::First)
+}
+
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec_again(ctx: BtfTracePointContext) -> i32 {
+    exec(&ctx, Copy::Second)
+}
+
+#[inline(always)]
+fn exec(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let pid = pid_of(ctx.arg::<*const u8>(0));
     // The new name is already set: begin_new_exec comes before the tracepoint (fs/exec.c).
     let comm = bpf_get_current_comm().unwrap_or_default();
@@ -178,6 +219,9 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         }
         set_watch(pid, Task::WATCHED | Task::FOLLOW);
     }
+    if !takes_task(copy, pid) {
+        return 0;
+    }
     emit::<Exec>(|exec| {
         // SAFETY: `exec` points to room for the whole payload.
         unsafe { exec.write(Exec { pid, _pad: 0, comm }) }
@@ -187,6 +231,17 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    exit(&ctx)
+}
+
+/// The first copy ends the watch, so what the second finds watched was kept from the first.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit_again(ctx: BtfTracePointContext) -> i32 {
+    exit(&ctx)
+}
+
+#[inline(always)]
+fn exit(ctx: &BtfTracePointContext) -> i32 {
     let task = ctx.arg::<*const u8>(0);
     let pid = pid_of(task);
     if !watched(pid) {
@@ -196,6 +251,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     set_watch(pid, 0);
     set_asleep(pid, 0);
     set_pending(pid, 0);
+    set_handled(pid, 0);
     // SAFETY: a task_struct argument.
     let tgid = unsafe { typed(task, offset!(task_tgid)) };
     // SAFETY: `exit` points to room for the whole payload.

@@ -11,6 +11,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::event::{DataReady, SockState};
+use probes_ebpf::again::{Copy, takes_transition};
 use probes_ebpf::emit::emit;
 use probes_ebpf::filter::{control, enabled, follow_port, follows_port, watched};
 use probes_ebpf::maps::SLOT;
@@ -41,15 +42,31 @@ fn wanted_netns() -> u32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    if !enabled() {
-        return 0;
-    }
+    set_state(&ctx, Copy::First)
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
+    set_state(&ctx, Copy::Second)
+}
+
+#[inline(always)]
+fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let sock = ctx.arg::<*const u8>(0);
     let old = ctx.arg::<u64>(1) as u8;
     let new = ctx.arg::<u64>(2) as u8;
     // SAFETY: a struct sock argument.
-    let (family, local_port): (u16, u16) =
-        unsafe { (typed(sock, offset!(sock_family)), typed(sock, offset!(sock_num))) };
+    let (family, local_port): (u16, u16) = unsafe {
+        (
+            typed(sock, offset!(sock_family)),
+            typed(sock, offset!(sock_num)),
+        )
+    };
+    // SAFETY: as above.
+    let remote_port = u16::from_be(unsafe { typed(sock, offset!(sock_dport)) });
+    if !takes_transition(copy, sock, (local_port, remote_port), new) || !enabled() {
+        return 0;
+    }
     if family != AF_INET && family != AF_INET6 {
         return 0;
     }
@@ -65,15 +82,19 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         unsafe { (*slot).conn = if followed { sock as u64 } else { 0 } };
     }
     if followed {
-        send(sock, old, new, family, local_port, netns);
+        send(sock, (old, new), family, (local_port, remote_port), netns);
     }
     0
 }
 
 #[inline(always)]
-fn send(sock: *const u8, old: u8, new: u8, family: u16, local_port: u16, netns: u32) {
-    // SAFETY: a struct sock argument of the hook.
-    let remote_port = u16::from_be(unsafe { typed(sock, offset!(sock_dport)) });
+fn send(
+    sock: *const u8,
+    (old, new): (u8, u8),
+    family: u16,
+    (local_port, remote_port): (u16, u16),
+    netns: u32,
+) {
     let mut local_addr = [0; 16];
     let mut remote_addr = [0; 16];
     if family == AF_INET {
@@ -114,14 +135,25 @@ pub fn sk_data_ready(ctx: BtfTracePointContext) -> i32 {
     };
     let sock = ctx.arg::<*const u8>(0);
     // SAFETY: a struct sock argument.
-    let (state, local_port): (u8, u16) =
-        unsafe { (typed(sock, offset!(sock_state)), typed(sock, offset!(sock_num))) };
+    let (state, local_port): (u8, u16) = unsafe {
+        (
+            typed(sock, offset!(sock_state)),
+            typed(sock, offset!(sock_num)),
+        )
+    };
     if state != TCP_LISTEN || !follows_port(local_port) {
         return 0;
     }
     emit::<DataReady>(|ready| {
         // SAFETY: `ready` points to room for the whole payload.
-        unsafe { ready.write(DataReady { sock: sock as u64, conn, local_port, _pad: [0; 3] }) }
+        unsafe {
+            ready.write(DataReady {
+                sock: sock as u64,
+                conn,
+                local_port,
+                _pad: [0; 3],
+            })
+        }
     });
     0
 }

@@ -10,6 +10,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::event::{SysEnter, SysExit};
+use probes_ebpf::again::{Copy, takes_task};
 use probes_ebpf::emit::emit;
 use probes_ebpf::filter::{enabled, watched};
 use probes_ebpf::globals::follows_syscall;
@@ -23,8 +24,9 @@ const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 
 #[inline(always)]
-fn current_watched() -> bool {
-    enabled() && watched(bpf_get_current_pid_tgid() as u32)
+fn takes(copy: Copy) -> bool {
+    let pid = bpf_get_current_pid_tgid() as u32;
+    watched(pid) && takes_task(copy, pid) && enabled()
 }
 
 #[inline(always)]
@@ -42,7 +44,17 @@ fn arguments(regs: *const u8) -> [u64; 4] {
 
 #[btf_tracepoint(function = "sys_enter")]
 pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    if !current_watched() {
+    enter(&ctx, Copy::First)
+}
+
+#[btf_tracepoint(function = "sys_enter")]
+pub fn sys_enter_again(ctx: BtfTracePointContext) -> i32 {
+    enter(&ctx, Copy::Second)
+}
+
+#[inline(always)]
+fn enter(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
+    if !takes(copy) {
         return 0;
     }
     let nr = ctx.arg::<u64>(1);
@@ -52,14 +64,30 @@ pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
     let args = arguments(ctx.arg::<*const u8>(0));
     emit::<SysEnter>(|enter| {
         // SAFETY: `enter` points to room for the whole payload.
-        unsafe { enter.write(SysEnter { nr: nr as u32, _pad: 0, args }) }
+        unsafe {
+            enter.write(SysEnter {
+                nr: nr as u32,
+                _pad: 0,
+                args,
+            })
+        }
     });
     0
 }
 
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    if !current_watched() {
+    exit(&ctx, Copy::First)
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+pub fn sys_exit_again(ctx: BtfTracePointContext) -> i32 {
+    exit(&ctx, Copy::Second)
+}
+
+#[inline(always)]
+fn exit(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
+    if !takes(copy) {
         return 0;
     }
     let regs = ctx.arg::<*const u8>(0);

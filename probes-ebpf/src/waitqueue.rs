@@ -95,7 +95,15 @@ fn wake(ctx: &FExitContext, function: u32) -> i32 {
     }
     emit::<WaitWake>(|record| {
         // SAFETY: `record` points to room for the whole payload.
-        unsafe { record.write(WaitWake { conn, entry_flags, function, ret, epoll_events }) }
+        unsafe {
+            record.write(WaitWake {
+                conn,
+                entry_flags,
+                function,
+                ret,
+                epoll_events,
+            })
+        }
     });
     0
 }

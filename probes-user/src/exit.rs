@@ -59,7 +59,11 @@ pub fn usage<T>(message: impl Into<String>) -> anyhow::Result<T> {
 }
 
 pub fn of_error(error: &anyhow::Error) -> Exit {
-    if error.chain().any(|cause| cause.is::<Usage>()) { Exit::Usage } else { Exit::CannotRun }
+    if error.chain().any(|cause| cause.is::<Usage>()) {
+        Exit::Usage
+    } else {
+        Exit::CannotRun
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +72,13 @@ mod tests {
 
     fn finding(result: ClaimResult) -> Finding {
         let (id, statement, because) = (String::new(), String::new(), String::new());
-        Finding { id, result, statement, because, numbers: serde_json::Map::new() }
+        Finding {
+            id,
+            result,
+            statement,
+            because,
+            numbers: serde_json::Map::new(),
+        }
     }
 
     #[test]
@@ -79,7 +89,10 @@ mod tests {
 
     #[test]
     fn one_inconclusive_claim_decides() {
-        let findings = [finding(ClaimResult::Unsupported), finding(ClaimResult::Inconclusive)];
+        let findings = [
+            finding(ClaimResult::Unsupported),
+            finding(ClaimResult::Inconclusive),
+        ];
         assert_eq!(Exit::of_findings(&findings), Exit::Inconclusive);
         assert_eq!(Exit::of_findings(&findings[..1]), Exit::CannotRun);
     }

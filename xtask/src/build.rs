@@ -50,37 +50,39 @@ pub fn main(args: &BuildArgs) -> Result<u8> {
     Ok(cli::OK)
 }
 
-/// Everything the host needs to have a trace or the tests run.
+/// Everything the host and the guests need.
 pub fn host(profile: Profile, link: Link) -> Result<Programs> {
     ebpf()?;
-    let _step = sh::step(format!("build the programs ({profile:?}, {link:?})"));
-    let mut cargo = cargo();
-    cargo
-        .args([
-            "build",
-            "--package",
-            "probes-user",
-            "--package",
-            "probes-tests",
-        ])
-        .args([
-            "--package",
-            "xtask",
-            "--bin",
-            "probes",
-            "--bin",
-            "probes-tests",
-        ])
-        .args(["--bin", "probes-init"]);
-    finish(cargo, profile, link)
+    programs(&["probes", "probes-tests", "probes-init"], profile, link)
+}
+
+/// Only `probes`, for running a trace.
+pub fn probes() -> Result<Programs> {
+    ebpf()?;
+    programs(&["probes"], Profile::Release, Link::Dynamic)
 }
 
 /// Only the guest's init: enough to try a guest.
 pub fn init() -> Result<Programs> {
-    let _step = sh::step("build the guest's init");
+    programs(&["probes-init"], Profile::Release, Link::Static)
+}
+
+fn programs(bins: &[&str], profile: Profile, link: Link) -> Result<Programs> {
+    let _step = sh::step(format!("build {} ({profile:?}, {link:?})", bins.join(", ")));
     let mut cargo = cargo();
-    cargo.args(["build", "--package", "xtask", "--bin", "probes-init"]);
-    finish(cargo, Profile::Release, Link::Static)
+    cargo.arg("build");
+    for bin in bins {
+        cargo.args(["--package", package(bin), "--bin", bin]);
+    }
+    finish(cargo, profile, link)
+}
+
+fn package(bin: &str) -> &str {
+    match bin {
+        "probes" => "probes-user",
+        "probes-init" => "xtask",
+        same => same,
+    }
 }
 
 fn finish(mut cargo: Command, profile: Profile, link: Link) -> Result<Programs> {

@@ -20,7 +20,10 @@ pub fn check() -> Result<u8> {
 }
 
 fn probes_docs(flag: &str, link: Link) -> Result<u8> {
-    let programs = build::host(build::Profile::Release, link)?;
+    let programs = match link {
+        Link::Dynamic => build::probes()?,
+        Link::Static => build::host(build::Profile::Release, link)?,
+    };
     sh::exit_code(
         Command::new(programs.probes)
             .args(["docs", flag])

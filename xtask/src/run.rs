@@ -6,6 +6,6 @@ use anyhow::Result;
 
 pub fn main(args: &RunArgs) -> Result<u8> {
     setup::ensure(setup::Need::Build)?;
-    let programs = build::host(build::Profile::Release, build::Link::Dynamic)?;
+    let programs = build::probes()?;
     sh::exit_code(sh::as_root(&programs.probes).args(&args.args))
 }

@@ -47,7 +47,13 @@ pub struct LabArgs {
 #[command(next_help_heading = "Watch somebody's own process, its threads and descendants included")]
 pub struct TargetArgs {
     /// These processes
-    #[arg(short, long, value_name = "PID", value_delimiter = ',', group = "target")]
+    #[arg(
+        short,
+        long,
+        value_name = "PID",
+        value_delimiter = ',',
+        group = "target"
+    )]
     pub pid: Vec<u32>,
     /// The processes of this cgroup (a path, or a name below the mount)
     #[arg(short, long, value_name = "CGROUP", group = "target")]
@@ -128,7 +134,10 @@ impl LabArgs {
 
 impl TargetArgs {
     pub fn any(&self) -> bool {
-        !self.pid.is_empty() || self.cgroup.is_some() || self.comm.is_some() || !self.command.is_empty()
+        !self.pid.is_empty()
+            || self.cgroup.is_some()
+            || self.comm.is_some()
+            || !self.command.is_empty()
     }
 }
 
@@ -139,7 +148,9 @@ impl TraceArgs {
     /// Exit code 2, with what to leave out.
     pub fn check(&self) -> Result<()> {
         if self.target.any() && self.lab.any() {
-            return usage("lab options and a target exclude each other: leave out -p, -c, -n or the command for the lab");
+            return usage(
+                "lab options and a target exclude each other: leave out -p, -c, -n or the command for the lab",
+            );
         }
         if !self.target.any() && (self.run.duration.is_some() || self.run.interval.is_some()) {
             return usage("-d and -i belong to watching: add -p PID, -c CGROUP, -n COMM or -- CMD");
@@ -159,7 +170,8 @@ impl TraceArgs {
             timeline: run.timeline,
             ready_file: run.ready_file.clone(),
             ring_bytes: (run.ring << 10).next_power_of_two(),
-            without: Without::parse(&run.without).or_else(|error| usage(format!("--without: {error}")))?,
+            without: Without::parse(&run.without)
+                .or_else(|error| usage(format!("--without: {error}")))?,
             progress: std::io::IsTerminal::is_terminal(&std::io::stderr()),
         })
     }
@@ -170,9 +182,13 @@ impl TraceArgs {
 /// # Errors
 /// Anything else, and zero.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| format!("{text:?} is no duration: 10s, 500ms, 2m"))?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no duration: 10s, 500ms, 2m"))?;
     let seconds = match unit {
         "us" => number / 1e6,
         "ms" => number / 1e3,

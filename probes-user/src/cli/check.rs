@@ -29,17 +29,30 @@ pub struct CheckArgs {
 /// An expectation file that cannot be read; a run that cannot start.
 pub fn run(args: &CheckArgs) -> Result<Exit> {
     let expectations = match &args.expect {
-        Some(path) => match std::fs::read_to_string(path).map_err(Into::into).and_then(|t| Expectations::parse(&t)) {
+        Some(path) => match std::fs::read_to_string(path)
+            .map_err(Into::into)
+            .and_then(|t| Expectations::parse(&t))
+        {
             Ok(expectations) => expectations,
-            Err(error) => return usage(format!("could not read the expectations {}: {error:#}", path.display())),
+            Err(error) => {
+                return usage(format!(
+                    "could not read the expectations {}: {error:#}",
+                    path.display()
+                ));
+            }
         },
         None => Expectations::built_in()?,
     };
     let only = args.only.as_deref().unwrap_or("*");
-    let traces: Vec<&dyn Trace> =
-        TRACES.iter().copied().filter(|trace| trace.claims().iter().any(|claim| glob(only, claim.id))).collect();
+    let traces: Vec<&dyn Trace> = TRACES
+        .iter()
+        .copied()
+        .filter(|trace| trace.claims().iter().any(|claim| glob(only, claim.id)))
+        .collect();
     if traces.is_empty() {
-        return usage(format!("no claim matches {only:?}: `probes claims` lists them"));
+        return usage(format!(
+            "no claim matches {only:?}: `probes claims` lists them"
+        ));
     }
     let kernel = Kernel::running()?;
     preflight::ready(&kernel, Mode::Lab)?;
@@ -53,7 +66,11 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     let mut tally = Tally::default();
     for trace in traces {
         let report = lab::run(&kernel, trace, &LabOptions::default(), &options, &interrupt)?;
-        for finding in report.findings.iter().filter(|finding| glob(only, &finding.id)) {
+        for finding in report
+            .findings
+            .iter()
+            .filter(|finding| glob(only, &finding.id))
+        {
             tally.line(finding, &expectations.judge(&kernel.release, finding))?;
         }
         if report.ending.interrupted {
@@ -92,7 +109,13 @@ impl Tally {
             }
         };
         let result = finding.result.word();
-        print(format!("{result:<12} {:<34} {mark}\n             {}\n", finding.id, finding.because).as_bytes())
+        print(
+            format!(
+                "{result:<12} {:<34} {mark}\n             {}\n",
+                finding.id, finding.because
+            )
+            .as_bytes(),
+        )
     }
 
     fn end(&self) -> Result<Exit> {
@@ -118,7 +141,9 @@ fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
-            (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| glob(tail, &rest[at..]))
+            (0..=rest.len())
+                .filter(|at| rest.is_char_boundary(*at))
+                .any(|at| glob(tail, &rest[at..]))
         }),
     }
 }

@@ -24,12 +24,18 @@ pub fn run(args: &ArgMatches) -> Result<Exit> {
     let mut stale = Vec::new();
     for page in pages() {
         let path = Path::new(root).join(&page);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("could not read {}: every trace and instrument has a page", path.display()))?;
-        let fresh = regenerate(&text).with_context(|| format!("could not generate {}", path.display()))?;
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "could not read {}: every trace and instrument has a page",
+                path.display()
+            )
+        })?;
+        let fresh =
+            regenerate(&text).with_context(|| format!("could not generate {}", path.display()))?;
         if fresh != text {
             if write {
-                std::fs::write(&path, fresh).with_context(|| format!("could not write {}", path.display()))?;
+                std::fs::write(&path, fresh)
+                    .with_context(|| format!("could not write {}", path.display()))?;
             }
             stale.push(page);
         }
@@ -37,15 +43,27 @@ pub fn run(args: &ArgMatches) -> Result<Exit> {
     if check && !stale.is_empty() {
         bail!("out of date: {}; run `cargo xtask docs`", stale.join(", "));
     }
-    let said = if stale.is_empty() { "documentation is up to date".to_owned() } else { format!("wrote {}", stale.join(", ")) };
+    let said = if stale.is_empty() {
+        "documentation is up to date".to_owned()
+    } else {
+        format!("wrote {}", stale.join(", "))
+    };
     print(format!("{said}\n").as_bytes())?;
     Ok(Exit::Settled)
 }
 
 fn pages() -> Vec<String> {
     let mut pages = vec!["README.md".to_owned()];
-    pages.extend(TRACES.iter().map(|trace| format!("docs/traces/{}.md", trace.name())));
-    pages.extend(INSTRUMENTS.iter().map(|instrument| format!("docs/instruments/{}.md", instrument.name)));
+    pages.extend(
+        TRACES
+            .iter()
+            .map(|trace| format!("docs/traces/{}.md", trace.name())),
+    );
+    pages.extend(
+        INSTRUMENTS
+            .iter()
+            .map(|instrument| format!("docs/instruments/{}.md", instrument.name)),
+    );
     pages
 }
 
@@ -56,7 +74,10 @@ fn regenerate(text: &str) -> Result<String> {
     while let Some(start) = rest.find("<!-- probes:") {
         let head_end = start + rest[start..].find("-->").context("an unclosed marker")? + 3;
         let name = rest[start + "<!-- probes:".len()..head_end - 3].trim();
-        let end = head_end + rest[head_end..].find("<!-- /probes -->").context("a marker without its end")?;
+        let end = head_end
+            + rest[head_end..]
+                .find("<!-- /probes -->")
+                .context("a marker without its end")?;
         let _written = write!(out, "{}\n{}", &rest[..head_end], part(name)?);
         rest = &rest[end..];
     }
@@ -79,7 +100,12 @@ fn traces() -> String {
     let mut out = "| trace | question | claims |\n|---|---|---|\n".to_owned();
     for trace in TRACES {
         let name = trace.name();
-        let _written = writeln!(out, "| [{name}](docs/traces/{name}.md) | {} | {} |", trace.summary(), trace.claims().len());
+        let _written = writeln!(
+            out,
+            "| [{name}](docs/traces/{name}.md) | {} | {} |",
+            trace.summary(),
+            trace.claims().len()
+        );
     }
     out
 }
@@ -88,19 +114,31 @@ fn claims(trace: &str) -> Result<String> {
     let trace = crate::trace::find(trace).with_context(|| format!("no trace {trace}"))?;
     let mut out = "| claim | statement | holds if | refuted if |\n|---|---|---|---|\n".to_owned();
     for claim in trace.claims() {
-        let _written = writeln!(out, "| `{}` | {} | {} | {} |", claim.id, claim.statement, claim.holds_if, claim.refuted_if);
+        let _written = writeln!(
+            out,
+            "| `{}` | {} | {} | {} |",
+            claim.id, claim.statement, claim.holds_if, claim.refuted_if
+        );
     }
     Ok(out)
 }
 
 fn hooks(name: &str) -> Result<String> {
-    let instrument = INSTRUMENTS.iter().find(|i| i.name == name).with_context(|| format!("no instrument {name}"))?;
+    let instrument = INSTRUMENTS
+        .iter()
+        .find(|i| i.name == name)
+        .with_context(|| format!("no instrument {name}"))?;
     let mut out = "| hook | ladder | needed | lost without it |\n|---|---|---|---|\n".to_owned();
     for hook in instrument.hooks {
         let ladder: Vec<&str> = hook.ladder.iter().map(|rung| rung.name()).collect();
         let needed = if hook.needed { "yes" } else { "no" };
-        let _written =
-            writeln!(out, "| `{}` | {} | {needed} | {} |", hook.program, ladder.join(" → "), hook.lost_without);
+        let _written = writeln!(
+            out,
+            "| `{}` | {} | {needed} | {} |",
+            hook.program,
+            ladder.join(" → "),
+            hook.lost_without
+        );
     }
     Ok(out)
 }
@@ -116,7 +154,10 @@ fn uses(trace: &str) -> Result<String> {
     names.dedup();
     names.sort_unstable();
     names.dedup();
-    let links: Vec<String> = names.iter().map(|name| format!("[{name}](../instruments/{name}.md)")).collect();
+    let links: Vec<String> = names
+        .iter()
+        .map(|name| format!("[{name}](../instruments/{name}.md)"))
+        .collect();
     Ok(format!("Instruments: {}.\n", links.join(", ")))
 }
 
@@ -128,8 +169,11 @@ mod tests {
     fn generated_parts_replace_only_what_is_between_their_markers() {
         let page = "head\n<!-- probes:hooks sched -->\nold\n<!-- /probes -->\ntail\n";
         let fresh = regenerate(page).unwrap();
-        assert!(fresh.starts_with("head\n<!-- probes:hooks sched -->\n| hook |"), "{fresh}");
-        assert!(fresh.contains("`sched_waking`") && !fresh.contains("old"));
+        assert!(
+            fresh.starts_with("head\n<!-- probes:hooks sched -->\n| hook |"),
+            "{fresh}"
+        );
+        assert!(fresh.contains("`sched_waking`") && !fresh.contains("\nold\n"));
         assert!(fresh.ends_with("<!-- /probes -->\ntail\n"));
         assert_eq!(regenerate(&fresh).unwrap(), fresh);
     }

@@ -13,21 +13,39 @@ use crate::trace::{Mode, TRACES, Trace, find};
 
 pub fn commands() -> Vec<Command> {
     vec![
-        Command::new("list").about("What traces there are").display_order(101),
+        Command::new("list")
+            .about("What traces there are")
+            .display_order(101),
         Command::new("claims")
             .about("What each trace settles, and what number would refute it")
-            .arg(Arg::new("trace").value_name("TRACE").help("Only this trace"))
+            .arg(
+                Arg::new("trace")
+                    .value_name("TRACE")
+                    .help("Only this trace"),
+            )
             .display_order(102),
         Command::new("explain")
             .about("How a trace proves what it says")
             .arg(Arg::new("trace").value_name("TRACE").required(true))
             .display_order(103),
-        Command::new("doctor").about("Can probes run here? Each line with its remedy").display_order(104),
+        Command::new("doctor")
+            .about("Can probes run here? Each line with its remedy")
+            .display_order(104),
         Command::new("docs")
             .about("Write or check the generated parts of the documentation")
             .arg(Arg::new("write").long("write").action(ArgAction::SetTrue))
-            .arg(Arg::new("check").long("check").action(ArgAction::SetTrue).conflicts_with("write"))
-            .arg(Arg::new("root").long("root").value_name("DIR").default_value("."))
+            .arg(
+                Arg::new("check")
+                    .long("check")
+                    .action(ArgAction::SetTrue)
+                    .conflicts_with("write"),
+            )
+            .arg(
+                Arg::new("root")
+                    .long("root")
+                    .value_name("DIR")
+                    .default_value("."),
+            )
             .hide(true),
     ]
 }
@@ -64,7 +82,13 @@ fn trace_named(name: &str) -> Result<&'static dyn Trace> {
 fn list() -> String {
     let mut out = String::new();
     for trace in TRACES {
-        let _written = writeln!(out, "{:<14} {} ({} claims)", trace.name(), trace.summary(), trace.claims().len());
+        let _written = writeln!(
+            out,
+            "{:<14} {} ({} claims)",
+            trace.name(),
+            trace.summary(),
+            trace.claims().len()
+        );
     }
     out
 }
@@ -91,15 +115,27 @@ fn doctor() -> Result<Exit> {
     let checks = preflight::checks(&kernel, Mode::Lab);
     let mut out = String::new();
     for check in &checks {
-        let _written = writeln!(out, "{:<5} {:<22} {}", word(check.state), check.name, check.found);
+        let _written = writeln!(
+            out,
+            "{:<5} {:<22} {}",
+            word(check.state),
+            check.name,
+            check.found
+        );
         if let Some(remedy) = &check.remedy {
             let _written = writeln!(out, "      {:<22} → {remedy}", "");
         }
     }
-    let failed = checks.iter().any(|check| check.state == preflight::State::Fail);
+    let failed = checks
+        .iter()
+        .any(|check| check.state == preflight::State::Fail);
     let missing = if failed { 0 } else { hooks(&kernel, &mut out)? };
     print(out.as_bytes())?;
-    Ok(if failed || missing > 0 { Exit::CannotRun } else { Exit::Settled })
+    Ok(if failed || missing > 0 {
+        Exit::CannotRun
+    } else {
+        Exit::Settled
+    })
 }
 
 fn word(state: preflight::State) -> &'static str {
@@ -112,8 +148,11 @@ fn word(state: preflight::State) -> &'static str {
 
 /// Attaches every hook once. Returns how many needed ones did not.
 fn hooks(kernel: &Kernel, out: &mut String) -> Result<usize> {
-    let programs: Vec<&'static str> =
-        hook::INSTRUMENTS.iter().flat_map(|i| i.hooks.iter()).map(|hook| hook.program).collect();
+    let programs: Vec<&'static str> = hook::INSTRUMENTS
+        .iter()
+        .flat_map(|i| i.hooks.iter())
+        .map(|hook| hook.program)
+        .collect();
     let attachment = crate::session::start::attach_only(kernel, &programs)?;
     for report in &attachment.reports {
         let (word, found) = match (&report.attached_as, report.needed) {
@@ -126,5 +165,9 @@ fn hooks(kernel: &Kernel, out: &mut String) -> Result<usize> {
             let _written = writeln!(out, "      {:<33} → without it {}", "", report.lost_without);
         }
     }
-    Ok(attachment.reports.iter().filter(|report| report.needed && report.attached_as.is_none()).count())
+    Ok(attachment
+        .reports
+        .iter()
+        .filter(|report| report.needed && report.attached_as.is_none())
+        .count())
 }

@@ -29,7 +29,9 @@ Exit codes: 0 every claim settled; 1 differs from the expectation (check); 2 usa
 pub fn command() -> Command {
     let mut command = Command::new("probes")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Settles what the Linux kernel really does: provokes it, watches it with eBPF, judges")
+        .about(
+            "Settles what the Linux kernel really does: provokes it, watches it with eBPF, judges",
+        )
         .after_help(AFTER)
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -43,11 +45,15 @@ pub fn command() -> Command {
     }
     command
         .subcommand(check::CheckArgs::augment_args(
-            Command::new("check").about("Run every lab and compare with what is known of this kernel").display_order(100),
+            Command::new("check")
+                .about("Run every lab and compare with what is known of this kernel")
+                .display_order(100),
         ))
         .subcommands(look::commands())
         .subcommand(replay::ReplayArgs::augment_args(
-            Command::new("replay").about("Run a recording through the same pipeline, without root").display_order(106),
+            Command::new("replay")
+                .about("Run a recording through the same pipeline, without root")
+                .display_order(106),
         ))
 }
 
@@ -60,7 +66,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Exit> {
             let code = error.exit_code();
             // Help and version go to standard output, errors to standard error.
             error.print()?;
-            return Ok(if code == 0 { Exit::Settled } else { Exit::Usage });
+            return Ok(if code == 0 {
+                Exit::Settled
+            } else {
+                Exit::Usage
+            });
         }
     };
     let Some((name, sub)) = matches.subcommand() else {

@@ -19,7 +19,10 @@ pub fn report(report: &Report, output: &OutputArgs) -> Result<()> {
         serde_json::to_writer_pretty(&mut bytes, &json::document(report))?;
         bytes.push(b'\n');
     } else {
-        let style = text::Style { colour: colour(output), verbose: output.verbose };
+        let style = text::Style {
+            colour: colour(output),
+            verbose: output.verbose,
+        };
         bytes.extend_from_slice(text::report(report, style).as_bytes());
     }
     write(&bytes, output)
@@ -50,7 +53,13 @@ pub fn interim(ledger: &Ledger, output: &OutputArgs) -> Result<()> {
     if output.timestamp {
         out.push_str(&time_of_day());
     }
-    out.push_str(&text::ledger(ledger, text::Style { colour: colour(output), verbose: output.verbose }));
+    out.push_str(&text::ledger(
+        ledger,
+        text::Style {
+            colour: colour(output),
+            verbose: output.verbose,
+        },
+    ));
     out.push('\n');
     print(out.as_bytes())
 }

@@ -48,7 +48,11 @@ pub fn run(args: &ReplayArgs) -> Result<Exit> {
 /// See [`Recording`]; also a trace that this version does not have.
 pub fn report(file: impl std::io::Read, timeline: Option<u64>) -> Result<Report> {
     let recording = Recording::open(file)?;
-    let Head { kernel, mut context, hooks } = recording.head.clone();
+    let Head {
+        kernel,
+        mut context,
+        hooks,
+    } = recording.head.clone();
     context.timeline = timeline.or(context.timeline);
     let Some(trace) = find(&context.trace) else {
         bail!("this version has no trace {:?}", context.trace);

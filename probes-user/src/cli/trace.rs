@@ -29,10 +29,24 @@ pub fn run(trace: &dyn Trace, args: &TraceArgs) -> Result<Exit> {
     args.check()?;
     let options = args.run_options()?;
     let kernel = Kernel::running()?;
-    preflight::ready(&kernel, if args.target.any() { Mode::Watch } else { Mode::Lab })?;
+    preflight::ready(
+        &kernel,
+        if args.target.any() {
+            Mode::Watch
+        } else {
+            Mode::Lab
+        },
+    )?;
     let interrupt = Interrupt::install()?;
     let report = if args.target.any() {
-        watch::run(&kernel, trace, &args.target, &args.output, &options, &interrupt)?
+        watch::run(
+            &kernel,
+            trace,
+            &args.target,
+            &args.output,
+            &options,
+            &interrupt,
+        )?
     } else {
         lab::run(&kernel, trace, &args.lab.options(), &options, &interrupt)?
     };
@@ -44,14 +58,24 @@ pub fn run(trace: &dyn Trace, args: &TraceArgs) -> Result<Exit> {
 /// A recording that could not be finished, after the report has been printed.
 pub fn outcome(report: &Report) -> Result<Exit> {
     if let Some(error) = &report.record_error {
-        return Err(anyhow!("the recording is incomplete: {error}; the report above is whole"));
+        return Err(anyhow!(
+            "the recording is incomplete: {error}; the report above is whole"
+        ));
     }
     if report.ending.interrupted {
         return Ok(Exit::Interrupted);
     }
     if report.mode == Mode::Watch && !report.ending.missing.is_empty() {
-        let hooks: Vec<&str> = report.ending.missing.iter().map(|(hook, _)| hook.as_str()).collect();
-        return Err(anyhow!("needed hooks did not attach: {}; see `probes doctor`", hooks.join(", ")));
+        let hooks: Vec<&str> = report
+            .ending
+            .missing
+            .iter()
+            .map(|(hook, _)| hook.as_str())
+            .collect();
+        return Err(anyhow!(
+            "needed hooks did not attach: {}; see `probes doctor`",
+            hooks.join(", ")
+        ));
     }
     Ok(Exit::of_findings(&report.findings))
 }

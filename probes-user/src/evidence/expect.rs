@@ -30,7 +30,10 @@ pub struct Expectations {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     AsExpected,
-    Differs { expected: &'static str, source: String },
+    Differs {
+        expected: &'static str,
+        source: String,
+    },
     /// No expectation for this claim on this kernel.
     Unknown,
     /// The claim was not settled, so there is nothing to compare.
@@ -73,13 +76,18 @@ impl Expectations {
         match row {
             None => Verdict::Unknown,
             Some(row) if row.result == finding.result => Verdict::AsExpected,
-            Some(row) => Verdict::Differs { expected: row.result.word(), source: row.source.clone() },
+            Some(row) => Verdict::Differs {
+                expected: row.result.word(),
+                source: row.source.clone(),
+            },
         }
     }
 }
 
 fn version(text: &str) -> Result<(u32, u32)> {
-    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut parts = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
     match (parts.next(), parts.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
         _ => bail!("{text:?} is no kernel version such as 6.1"),
@@ -110,12 +118,22 @@ mod tests {
 
     fn finding(result: ClaimResult) -> Finding {
         let (id, statement, because) = ("a/b".to_owned(), String::new(), String::new());
-        Finding { id, result, statement, because, numbers: serde_json::Map::new() }
+        Finding {
+            id,
+            result,
+            statement,
+            because,
+            numbers: serde_json::Map::new(),
+        }
     }
 
     fn known(kernels: &str, result: &str) -> Expectations {
-        let row = format!(r#"{{"claim":"a/b","kernels":"{kernels}","result":"{result}","source":"s"}}"#);
-        Expectations::parse(&format!(r#"{{"schema":"probes.expect/1","expectations":[{row}]}}"#)).unwrap()
+        let row =
+            format!(r#"{{"claim":"a/b","kernels":"{kernels}","result":"{result}","source":"s"}}"#);
+        Expectations::parse(&format!(
+            r#"{{"schema":"probes.expect/1","expectations":[{row}]}}"#
+        ))
+        .unwrap()
     }
 
     #[test]
@@ -135,20 +153,35 @@ mod tests {
     #[test]
     fn an_altered_expectation_differs() {
         let holds = finding(ClaimResult::Holds);
-        assert_eq!(known("*", "holds").judge("6.1", &holds), Verdict::AsExpected);
-        assert!(matches!(known("*", "refuted").judge("6.1", &holds), Verdict::Differs { .. }));
+        assert_eq!(
+            known("*", "holds").judge("6.1", &holds),
+            Verdict::AsExpected
+        );
+        assert!(matches!(
+            known("*", "refuted").judge("6.1", &holds),
+            Verdict::Differs { .. }
+        ));
     }
 
     #[test]
     fn nothing_known_and_not_settled_are_no_agreement() {
-        assert_eq!(known(">=7.0", "holds").judge("6.1", &finding(ClaimResult::Holds)), Verdict::Unknown);
-        assert_eq!(known("*", "holds").judge("6.1", &finding(ClaimResult::Inconclusive)), Verdict::Inconclusive);
+        assert_eq!(
+            known(">=7.0", "holds").judge("6.1", &finding(ClaimResult::Holds)),
+            Verdict::Unknown
+        );
+        assert_eq!(
+            known("*", "holds").judge("6.1", &finding(ClaimResult::Inconclusive)),
+            Verdict::Inconclusive
+        );
     }
 
     #[test]
     fn built_in_expectations_name_claims_that_exist() {
-        let claims: Vec<&str> =
-            crate::trace::TRACES.iter().flat_map(|trace| trace.claims()).map(|claim| claim.id).collect();
+        let claims: Vec<&str> = crate::trace::TRACES
+            .iter()
+            .flat_map(|trace| trace.claims())
+            .map(|claim| claim.id)
+            .collect();
         for row in Expectations::built_in().unwrap().expectations {
             assert!(claims.contains(&row.claim.as_str()), "{}", row.claim);
             assert!(!row.source.is_empty());

@@ -38,9 +38,18 @@ impl Table {
     pub fn new(id: &str, title: &str, columns: &[(&str, &str)]) -> Table {
         let columns = columns
             .iter()
-            .map(|(key, title)| Column { key: (*key).to_owned(), title: (*title).to_owned() })
+            .map(|(key, title)| Column {
+                key: (*key).to_owned(),
+                title: (*title).to_owned(),
+            })
             .collect();
-        Table { id: id.to_owned(), title: title.to_owned(), columns, rows: Vec::new(), detail: false }
+        Table {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            columns,
+            rows: Vec::new(),
+            detail: false,
+        }
     }
 
     /// The same, shown in text with `-v` only.

@@ -17,13 +17,19 @@ pub fn gini(shares: &[u64]) -> Option<f64> {
     let mut sorted = shares.to_vec();
     sorted.sort_unstable();
     let n = sorted.len() as f64;
-    let weighted: f64 = sorted.iter().enumerate().map(|(i, share)| (i as f64 + 1.0) * *share as f64).sum();
+    let weighted: f64 = sorted
+        .iter()
+        .enumerate()
+        .map(|(i, share)| (i as f64 + 1.0) * *share as f64)
+        .sum();
     Some((2.0 * weighted / (n * sum as f64) - (n + 1.0) / n).max(0.0))
 }
 
 /// Three digits after the point, as a cell or a number of a finding; null = not known.
 pub fn rounded(value: Option<f64>) -> Value {
-    value.map_or(Value::Null, |value| Value::from((value * 1000.0).round() / 1000.0))
+    value.map_or(Value::Null, |value| {
+        Value::from((value * 1000.0).round() / 1000.0)
+    })
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ use super::sys::{self, ProgramSpec};
 use crate::kernel::btf::Facts;
 use crate::render::report::HookReport;
 
+/// A function of the kernel that stands for its recursion guard on tracepoint programs.
+pub const GUARD: &str = "bpf_prog_inc_misses_counter";
+
 /// Takes rungs away, for tests and for looking at the ladder: `sched_waking` or `sched_waking:tp_btf`.
 #[derive(Debug, Clone, Default)]
 pub struct Without(Vec<(String, Option<Rung>)>);
@@ -46,7 +49,9 @@ impl Without {
     }
 
     fn forbids(&self, hook: &Hook, rung: Rung) -> bool {
-        self.0.iter().any(|(program, which)| program == hook.program && which.is_none_or(|w| w == rung))
+        self.0
+            .iter()
+            .any(|(program, which)| program == hook.program && which.is_none_or(|w| w == rung))
     }
 }
 
@@ -85,6 +90,12 @@ pub struct Setup<'a> {
 }
 
 impl Setup<'_> {
+    /// Does this kernel keep a tracepoint program from running inside itself? Since 6.1 (and in stable
+    /// trees), when __bpf_trace_run began to count what it skips with this function.
+    fn guarded(&self) -> bool {
+        self.facts.function(GUARD).is_some()
+    }
+
     fn config(&self, direct: bool, bracketed: bool) -> Config {
         let mut syscalls = [0u64; 8];
         for nr in self.syscalls.iter().filter(|nr| **nr < 512) {
@@ -93,7 +104,11 @@ impl Setup<'_> {
         Config {
             direct: u32::from(direct),
             pid_mask: self.pid_bytes - 1,
-            switch_has_state: u32::from(self.facts.tracepoint("sched_switch").is_some_and(|t| t.args >= 4)),
+            switch_has_state: u32::from(
+                self.facts
+                    .tracepoint("sched_switch")
+                    .is_some_and(|t| t.args >= 4),
+            ),
             bracketed: u32::from(bracketed),
             syscalls,
         }
@@ -113,7 +128,9 @@ pub fn attach(programs: &[&str], setup: &Setup<'_>) -> Result<(Attachment, Vec<(
         }
     }
     // Function probes first: whether tcp_child_process is bracketed is a constant of the others.
-    wanted.sort_by_key(|(_, hook)| !hook.ladder.contains(&Rung::Fentry) && !hook.ladder.contains(&Rung::Fexit));
+    wanted.sort_by_key(|(_, hook)| {
+        !hook.ladder.contains(&Rung::Fentry) && !hook.ladder.contains(&Rung::Fexit)
+    });
     let mut attacher = Attacher {
         setup,
         maps: Maps::new(setup.ring_bytes, setup.pid_bytes),
@@ -123,10 +140,27 @@ pub fn attach(programs: &[&str], setup: &Setup<'_>) -> Result<(Attachment, Vec<(
     };
     let mut reports = Vec::new();
     for (instrument, hook) in wanted {
-        reports.push(attacher.hook(instrument, hook)?);
+        let report = attacher.hook(instrument, hook)?;
+        let attached = report.attached_as.is_some();
+        reports.push(report);
+        // After the first, so that it runs after the first.
+        if let Some(again) = hook.again.filter(|_| attached && setup.guarded()) {
+            reports.push(attacher.hook(instrument, again)?);
+        }
     }
-    let parts = attacher.parts.into_iter().map(|(name, ns)| (name.to_owned(), ns)).collect();
-    Ok((Attachment { maps: attacher.maps, attached: attacher.attached, reports }, parts))
+    let parts = attacher
+        .parts
+        .into_iter()
+        .map(|(name, ns)| (name.to_owned(), ns))
+        .collect();
+    Ok((
+        Attachment {
+            maps: attacher.maps,
+            attached: attacher.attached,
+            reports,
+        },
+        parts,
+    ))
 }
 
 struct Attacher<'a> {
@@ -158,7 +192,8 @@ impl Attacher<'_> {
         }
         Ok(HookReport {
             hook: hook.program.to_owned(),
-            why_not: if attached_as.is_some() { None } else { Some(reasons.join("; ")) },
+            // Also of the rungs above the one that held.
+            why_not: (!reasons.is_empty()).then(|| reasons.join("; ")),
             attached_as,
             needed: hook.needed,
             lost_without: hook.lost_without.to_owned(),
@@ -172,11 +207,18 @@ impl Attacher<'_> {
         rung: Rung,
     ) -> Result<Result<Attached, String>> {
         let id = match rung {
-            Rung::TpBtf => self.setup.facts.tracepoint(hook.symbol).map(|tracepoint| tracepoint.id),
+            Rung::TpBtf => self
+                .setup
+                .facts
+                .tracepoint(hook.symbol)
+                .map(|tracepoint| tracepoint.id),
             // Of several namesakes BTF does not say which is meant.
-            Rung::Fentry | Rung::Fexit => {
-                self.setup.facts.function(hook.symbol).filter(|f| f.unique()).map(|f| f.id)
-            }
+            Rung::Fentry | Rung::Fexit => self
+                .setup
+                .facts
+                .function(hook.symbol)
+                .filter(|f| f.unique())
+                .map(|f| f.id),
             Rung::RawTp => Some(0),
         };
         let Some(id) = id else {
@@ -195,10 +237,16 @@ impl Attacher<'_> {
         };
         let started = Instant::now();
         let name = CString::new(hook.symbol)?;
-        let link = sys::raw_tracepoint_open(fd.as_fd(), (rung == Rung::RawTp).then_some(name.as_c_str()));
+        let link =
+            sys::raw_tracepoint_open(fd.as_fd(), (rung == Rung::RawTp).then_some(name.as_c_str()));
         self.spent("attach", started);
         Ok(match link {
-            Ok(link) => Ok(Attached { program: hook.program, rung, fd, _link: link }),
+            Ok(link) => Ok(Attached {
+                program: hook.program,
+                rung,
+                fd,
+                _link: link,
+            }),
             Err(error) => Err(format!("attach: {}", words(&error))),
         })
     }
@@ -212,7 +260,12 @@ impl Attacher<'_> {
         let has = |program: &str| self.attached.iter().any(|a| a.program == program);
         let bracketed = has("tcp_child_process") && has("tcp_child_process_exit");
         let config = self.setup.config(direct, bracketed);
-        let linked = Linked::new(instrument, &self.setup.facts.offsets(), &config, &mut self.maps)?;
+        let linked = Linked::new(
+            instrument,
+            &self.setup.facts.offsets(),
+            &config,
+            &mut self.maps,
+        )?;
         self.linked.insert(key, linked);
         self.spent("link", started);
         Ok(())
@@ -231,15 +284,24 @@ fn load(linked: &Linked, hook: &Hook, rung: Rung, id: u32) -> Result<Result<Owne
         Rung::Fexit => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FEXIT),
         Rung::RawTp => (sys::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
     };
-    let spec =
-        ProgramSpec { name: hook.program, kind, attach_type, attach_btf_id: id, license, instructions };
-    let error = match sys::prog_load(&spec, &mut []) {
+    let spec = ProgramSpec {
+        name: hook.program,
+        kind,
+        attach_type,
+        attach_btf_id: id,
+        license,
+        instructions,
+    };
+    let error = match load_once(&spec, &mut []) {
         Ok(fd) => return Ok(Ok(fd)),
         Err(error) => error,
     };
-    // Once more for the verifier's own words; EPERM has none.
+    if error.raw_os_error() == Some(libc::EPERM) {
+        return Ok(Err(format!("load: {}", words(&error))));
+    }
+    // Once more for the verifier's own words.
     let mut log = vec![0u8; 256 << 10];
-    let last = match sys::prog_load(&spec, &mut log) {
+    let last = match load_once(&spec, &mut log) {
         Ok(fd) => return Ok(Ok(fd)),
         Err(_) => verifier_reason(&log),
     };
@@ -249,13 +311,28 @@ fn load(linked: &Linked, hook: &Hook, rung: Rung, id: u32) -> Result<Result<Owne
     }))
 }
 
+/// The verifier gives up with EAGAIN when a signal is pending (kernel/bpf/verifier.c, do_check).
+fn load_once(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut tries = 0;
+    loop {
+        match sys::prog_load(spec, log) {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && tries < 5 => tries += 1,
+            other => return other,
+        }
+    }
+}
+
 /// The verifier's last meaningful line.
 fn verifier_reason(log: &[u8]) -> Option<String> {
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     let text = String::from_utf8_lossy(&log[..end]);
     text.lines()
         .rev()
-        .find(|line| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time"))
+        .find(|line| {
+            !line.is_empty()
+                && !line.starts_with("processed ")
+                && !line.starts_with("verification time")
+        })
         .map(str::to_owned)
 }
 

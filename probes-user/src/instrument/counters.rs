@@ -26,18 +26,32 @@ impl Counters {
         let mut row = vec![0u8; possible_cpus * 8];
         let mut sum = |index: u32| -> io::Result<u64> {
             sys::map_lookup(map, index, &mut row)?;
-            let cells = row.chunks_exact(8).map(|c| c.try_into().map_or(0, u64::from_ne_bytes));
+            let cells = row
+                .chunks_exact(8)
+                .map(|c| c.try_into().map_or(0, u64::from_ne_bytes));
             Ok(cells.sum())
         };
         let mut counters = Counters::default();
         for kind in Kind::ALL {
             let number = *kind as u32;
             let name = kind.name().to_owned();
-            add(&mut counters.emitted, &name, sum(counter::EMITTED + number)?);
+            add(
+                &mut counters.emitted,
+                &name,
+                sum(counter::EMITTED + number)?,
+            );
             add(&mut counters.lost, &name, sum(counter::DROPPED + number)?);
         }
-        add(&mut counters.failed, "kernel stack not available", sum(counter::STACK_FAILED)?);
-        add(&mut counters.failed, "memory not readable", sum(counter::READ_FAILED)?);
+        add(
+            &mut counters.failed,
+            "kernel stack not available",
+            sum(counter::STACK_FAILED)?,
+        );
+        add(
+            &mut counters.failed,
+            "memory not readable",
+            sum(counter::READ_FAILED)?,
+        );
         Ok(counters)
     }
 }

@@ -27,7 +27,9 @@ impl Rung {
     }
 
     pub fn from_name(name: &str) -> Option<Rung> {
-        [Rung::TpBtf, Rung::RawTp, Rung::Fentry, Rung::Fexit].into_iter().find(|rung| rung.name() == name)
+        [Rung::TpBtf, Rung::RawTp, Rung::Fentry, Rung::Fexit]
+            .into_iter()
+            .find(|rung| rung.name() == name)
     }
 }
 
@@ -41,6 +43,9 @@ pub struct Hook {
     /// Without it no verdict; otherwise precision is lost.
     pub needed: bool,
     pub lost_without: &'static str,
+    /// The hook of its second copy, for events that the kernel keeps from the first while that is already
+    /// running on the same CPU.
+    pub again: Option<&'static Hook>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -65,8 +70,51 @@ impl std::fmt::Debug for Object {
 const TRACEPOINT: &[Rung] = &[Rung::TpBtf, Rung::RawTp];
 
 const fn tracepoint(name: &'static str, needed: bool, lost_without: &'static str) -> Hook {
-    Hook { program: name, symbol: name, ladder: TRACEPOINT, needed, lost_without }
+    Hook {
+        program: name,
+        symbol: name,
+        ladder: TRACEPOINT,
+        needed,
+        lost_without,
+        again: None,
+    }
 }
+
+/// A hook whose events can interrupt each other, with the program of its second copy.
+const fn twice(
+    name: &'static str,
+    again: &'static Hook,
+    needed: bool,
+    lost_without: &'static str,
+) -> Hook {
+    Hook {
+        program: name,
+        symbol: name,
+        ladder: TRACEPOINT,
+        needed,
+        lost_without,
+        again: Some(again),
+    }
+}
+
+const fn second(program: &'static str, symbol: &'static str) -> Hook {
+    let lost_without = "an event that interrupts another one of its hook is lost";
+    Hook {
+        program,
+        symbol,
+        ladder: TRACEPOINT,
+        needed: false,
+        lost_without,
+        again: None,
+    }
+}
+
+static SYS_ENTER_AGAIN: Hook = second("sys_enter_again", "sys_enter");
+static SYS_EXIT_AGAIN: Hook = second("sys_exit_again", "sys_exit");
+static SET_STATE_AGAIN: Hook = second("inet_sock_set_state_again", "inet_sock_set_state");
+static FORK_AGAIN: Hook = second("sched_process_fork_again", "sched_process_fork");
+static EXEC_AGAIN: Hook = second("sched_process_exec_again", "sched_process_exec");
+static EXIT_AGAIN: Hook = second("sched_process_exit_again", "sched_process_exit");
 
 const fn function(
     program: &'static str,
@@ -74,7 +122,14 @@ const fn function(
     ladder: &'static [Rung],
     lost_without: &'static str,
 ) -> Hook {
-    Hook { program, symbol, ladder, needed: false, lost_without }
+    Hook {
+        program,
+        symbol,
+        ladder,
+        needed: false,
+        lost_without,
+        again: None,
+    }
 }
 
 #[repr(C, align(8))]
@@ -82,8 +137,11 @@ struct Aligned<T: ?Sized>(T);
 
 macro_rules! object {
     ($name:literal) => {{
-        static BYTES: &Aligned<[u8]> =
-            &Aligned(*include_bytes!(concat!(env!("PROBES_EBPF_OBJECTS"), "/", $name)));
+        static BYTES: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+            env!("PROBES_EBPF_OBJECTS"),
+            "/",
+            $name
+        )));
         Object(&BYTES.0)
     }};
 }
@@ -95,11 +153,30 @@ pub static SCHED: Instrument = Instrument {
     hooks: &[
         tracepoint("sched_waking", true, "nothing says who woke a task"),
         tracepoint("sched_wakeup", true, "a wake under way looks like a sleep"),
-        tracepoint("sched_wakeup_new", false, "the first run of a new task has no queue time"),
+        tracepoint(
+            "sched_wakeup_new",
+            false,
+            "the first run of a new task has no queue time",
+        ),
         tracepoint("sched_switch", true, "nothing says who was asleep"),
-        tracepoint("sched_process_fork", true, "children of watched tasks are not followed"),
-        tracepoint("sched_process_exec", false, "names of tasks after exec stay the old ones"),
-        tracepoint("sched_process_exit", true, "the byte of an ended task would pass to a new one"),
+        twice(
+            "sched_process_fork",
+            &FORK_AGAIN,
+            true,
+            "children of watched tasks are not followed",
+        ),
+        twice(
+            "sched_process_exec",
+            &EXEC_AGAIN,
+            false,
+            "names of tasks after exec stay the old ones",
+        ),
+        twice(
+            "sched_process_exit",
+            &EXIT_AGAIN,
+            true,
+            "the byte of an ended task would pass to a new one",
+        ),
     ],
 };
 
@@ -108,8 +185,18 @@ pub static SYSCALLS: Instrument = Instrument {
     question: "What did the watched tasks ask of the kernel, and what came back?",
     object: object!("syscalls"),
     hooks: &[
-        tracepoint("sys_enter", true, "nothing says what a task slept in"),
-        tracepoint("sys_exit", true, "nothing says who accepted a connection"),
+        twice(
+            "sys_enter",
+            &SYS_ENTER_AGAIN,
+            true,
+            "nothing says what a task slept in",
+        ),
+        twice(
+            "sys_exit",
+            &SYS_EXIT_AGAIN,
+            true,
+            "nothing says who accepted a connection",
+        ),
     ],
 };
 
@@ -118,8 +205,17 @@ pub static SOCK: Instrument = Instrument {
     question: "Which connection is being delivered on this CPU, and to which listener?",
     object: object!("sock"),
     hooks: &[
-        tracepoint("inet_sock_set_state", true, "nothing ties a wakeup to a connection"),
-        tracepoint("sk_data_ready", false, "which listener of a group became ready is known only by who accepts"),
+        twice(
+            "inet_sock_set_state",
+            &SET_STATE_AGAIN,
+            true,
+            "nothing ties a wakeup to a connection",
+        ),
+        tracepoint(
+            "sk_data_ready",
+            false,
+            "which listener of a group became ready is known only by who accepts",
+        ),
     ],
 };
 
@@ -128,17 +224,43 @@ pub static WAITQUEUE: Instrument = Instrument {
     question: "Which wait-queue entries did a connection run, and were they exclusive?",
     object: object!("waitqueue"),
     hooks: &[
-        function("tcp_child_process", "tcp_child_process", &[Rung::Fentry], BRACKET),
-        function("tcp_child_process_exit", "tcp_child_process", &[Rung::Fexit], BRACKET),
-        function("autoremove_wake_function", "autoremove_wake_function", &[Rung::Fexit], EXCLUSIVE),
-        function("ep_autoremove_wake_function", "ep_autoremove_wake_function", &[Rung::Fexit], EXCLUSIVE),
+        function(
+            "tcp_child_process",
+            "tcp_child_process",
+            &[Rung::Fentry],
+            BRACKET,
+        ),
+        function(
+            "tcp_child_process_exit",
+            "tcp_child_process",
+            &[Rung::Fexit],
+            BRACKET,
+        ),
+        function(
+            "autoremove_wake_function",
+            "autoremove_wake_function",
+            &[Rung::Fexit],
+            EXCLUSIVE,
+        ),
+        function(
+            "ep_autoremove_wake_function",
+            "ep_autoremove_wake_function",
+            &[Rung::Fexit],
+            EXCLUSIVE,
+        ),
         function("pollwake", "pollwake", &[Rung::Fexit], EXCLUSIVE),
-        function("ep_poll_callback", "ep_poll_callback", &[Rung::Fexit], EXCLUSIVE),
+        function(
+            "ep_poll_callback",
+            "ep_poll_callback",
+            &[Rung::Fexit],
+            EXCLUSIVE,
+        ),
     ],
 };
 
 const BRACKET: &str = "a wakeup is tied to its connection by the kernel stack alone";
-const EXCLUSIVE: &str = "whether a wait-queue entry was exclusive is not seen, only how many were woken";
+const EXCLUSIVE: &str =
+    "whether a wait-queue entry was exclusive is not seen, only how many were woken";
 
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[&SCHED, &SYSCALLS, &SOCK, &WAITQUEUE];
@@ -146,6 +268,10 @@ pub static INSTRUMENTS: &[&Instrument] = &[&SCHED, &SYSCALLS, &SOCK, &WAITQUEUE]
 /// The hook of this program, with its instrument.
 pub fn hook(program: &str) -> Option<(&'static Instrument, &'static Hook)> {
     INSTRUMENTS.iter().find_map(|instrument| {
-        instrument.hooks.iter().find(|hook| hook.program == program).map(|hook| (*instrument, hook))
+        instrument
+            .hooks
+            .iter()
+            .find(|hook| hook.program == program)
+            .map(|hook| (*instrument, hook))
     })
 }

@@ -27,9 +27,22 @@ impl Mapping {
     /// # Errors
     /// The kernel's: EPERM for a frozen map, EINVAL for a map that cannot be mapped.
     pub fn new(map: BorrowedFd<'_>, offset: u64, len: usize, write: bool) -> io::Result<Mapping> {
-        let prot = if write { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        let prot = if write {
+            ProtFlags::READ | ProtFlags::WRITE
+        } else {
+            ProtFlags::READ
+        };
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let address = unsafe { mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, map, offset)? };
+        let address = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                prot,
+                MapFlags::SHARED,
+                map,
+                offset,
+            )?
+        };
         Ok(Mapping { address, len })
     }
 
@@ -77,12 +90,14 @@ impl Shared {
 
     /// Opens or cuts the window: nothing is sent while it is closed.
     pub fn set_enabled(&self, enabled: bool) {
-        self.word(std::mem::offset_of!(Control, enabled)).store(u32::from(enabled), Ordering::SeqCst);
+        self.word(std::mem::offset_of!(Control, enabled))
+            .store(u32::from(enabled), Ordering::SeqCst);
     }
 
     /// Only sockets of this network namespace are followed; 0 = of any.
     pub fn set_netns(&self, inum: u32) {
-        self.word(std::mem::offset_of!(Control, netns)).store(inum, Ordering::SeqCst);
+        self.word(std::mem::offset_of!(Control, netns))
+            .store(inum, Ordering::SeqCst);
     }
 
     /// Tasks that take this name by exec are watched from then on. At most 15 bytes count.
@@ -106,7 +121,9 @@ impl Shared {
     }
 
     pub fn is_watched(&self, pid: u32) -> bool {
-        self.watch.byte(pid as usize).is_some_and(|cell| cell.load(Ordering::SeqCst) != 0)
+        self.watch
+            .byte(pid as usize)
+            .is_some_and(|cell| cell.load(Ordering::SeqCst) != 0)
     }
 
     /// What is known of a task found asleep before the probes were attached.
@@ -134,12 +151,15 @@ impl Shared {
 impl KernelView for Shared {
     fn asleep(&self, pid: u32) -> bool {
         let set = |mapping: &Mapping| {
-            mapping.byte(pid as usize).is_some_and(|cell| cell.load(Ordering::SeqCst) != 0)
+            mapping
+                .byte(pid as usize)
+                .is_some_and(|cell| cell.load(Ordering::SeqCst) != 0)
         };
         set(&self.asleep) && !set(&self.pending)
     }
 
     fn set_phase(&self, phase: u32) {
-        self.word(std::mem::offset_of!(Control, phase)).store(phase, Ordering::SeqCst);
+        self.word(std::mem::offset_of!(Control, phase))
+            .store(phase, Ordering::SeqCst);
     }
 }

@@ -25,15 +25,22 @@ pub struct Maps {
 }
 
 /// Maps whose one value has a byte per pid.
-const BYTE_PER_PID: [&str; 3] = ["WATCH", "ASLEEP", "PENDING"];
+const BYTE_PER_PID: [&str; 4] = ["WATCH", "ASLEEP", "PENDING", "HANDLED"];
 
 impl Maps {
     pub fn new(ring_bytes: u32, pid_bytes: u32) -> Maps {
-        Maps { fds: BTreeMap::new(), ring_bytes, pid_bytes }
+        Maps {
+            fds: BTreeMap::new(),
+            ring_bytes,
+            pid_bytes,
+        }
     }
 
     pub fn get(&self, name: &str) -> Result<BorrowedFd<'_>> {
-        self.fds.get(name).map(AsFd::as_fd).ok_or_else(|| anyhow!("no map {name} in the loaded objects"))
+        self.fds
+            .get(name)
+            .map(AsFd::as_fd)
+            .ok_or_else(|| anyhow!("no map {name} in the loaded objects"))
     }
 
     /// Kernel memory of all maps, bytes, as far as the kernel tells.
@@ -51,12 +58,23 @@ impl Maps {
             name,
             kind: map.map_type(),
             key_size: map.key_size(),
-            value_size: if pid_map { self.pid_bytes } else { map.value_size() },
-            max_entries: if ring { self.ring_bytes } else { map.max_entries() },
+            value_size: if pid_map {
+                self.pid_bytes
+            } else {
+                map.value_size()
+            },
+            max_entries: if ring {
+                self.ring_bytes
+            } else {
+                map.max_entries()
+            },
             flags: map.map_flags(),
         };
         let fd = sys::map_create(&spec).with_context(|| {
-            format!("could not create the BPF map {name} (type {}, {} bytes)", spec.kind, spec.value_size)
+            format!(
+                "could not create the BPF map {name} (type {}, {} bytes)",
+                spec.kind, spec.value_size
+            )
         })?;
         let raw = fd.as_raw_fd();
         self.fds.insert(name.to_owned(), fd);
@@ -68,7 +86,8 @@ fn memlock(map: BorrowedFd<'_>) -> u64 {
     let path = format!("/proc/self/fdinfo/{}", map.as_raw_fd());
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-    line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    line.and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// An object whose programs can be handed to the kernel.
@@ -84,16 +103,27 @@ impl Linked {
     ///
     /// # Errors
     /// A damaged object (a build fault), or a map that the kernel refuses.
-    pub fn new(instrument: &Instrument, offsets: &Offsets, config: &Config, maps: &mut Maps) -> Result<Linked> {
+    pub fn new(
+        instrument: &Instrument,
+        offsets: &Offsets,
+        config: &Config,
+        maps: &mut Maps,
+    ) -> Result<Linked> {
         let name = instrument.name;
         let mut object = aya_obj::Object::parse(instrument.object.0)
             .with_context(|| format!("could not read the BPF object of instrument {name}"))?;
         let offsets = bytes_of(offsets);
         let config = bytes_of(config);
         let globals = HashMap::from([("OFFSETS", (offsets, false)), ("CONFIG", (config, false))]);
-        object.patch_map_data(globals).with_context(|| format!("could not set the globals of {name}"))?;
+        object
+            .patch_map_data(globals)
+            .with_context(|| format!("could not set the globals of {name}"))?;
 
-        let definitions: Vec<(String, Map)> = object.maps.iter().map(|(n, m)| (n.clone(), m.clone())).collect();
+        let definitions: Vec<(String, Map)> = object
+            .maps
+            .iter()
+            .map(|(n, m)| (n.clone(), m.clone()))
+            .collect();
         let mut frozen = Vec::new();
         let mut fds = Vec::new();
         for (map_name, map) in &definitions {
@@ -107,17 +137,35 @@ impl Linked {
             };
             fds.push((map_name.as_str(), fd, map));
         }
-        let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-        object.relocate_maps(fds.into_iter(), &text).with_context(|| format!("could not link {name}"))?;
-        object.relocate_calls(&text).with_context(|| format!("could not link {name}"))?;
-        Ok(Linked { object, _globals: frozen })
+        let text: HashSet<usize> = object
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect();
+        object
+            .relocate_maps(fds.into_iter(), &text)
+            .with_context(|| format!("could not link {name}"))?;
+        object
+            .relocate_calls(&text)
+            .with_context(|| format!("could not link {name}"))?;
+        Ok(Linked {
+            object,
+            _globals: frozen,
+        })
     }
 
     /// The program's code, ready to load.
-    pub fn instructions(&self, program: &str) -> Result<(&[aya_obj::generated::bpf_insn], &std::ffi::CStr)> {
+    pub fn instructions(
+        &self,
+        program: &str,
+    ) -> Result<(&[aya_obj::generated::bpf_insn], &std::ffi::CStr)> {
         let missing = || anyhow!("no program {program} in the object");
         let entry = self.object.programs.get(program).ok_or_else(missing)?;
-        let function = self.object.functions.get(&entry.function_key()).ok_or_else(missing)?;
+        let function = self
+            .object
+            .functions
+            .get(&entry.function_key())
+            .ok_or_else(missing)?;
         Ok((&function.instructions, &self.object.license))
     }
 }
@@ -132,7 +180,8 @@ fn read_only(name: &str, map: &Map) -> Result<OwnedFd> {
         flags: sys::BPF_F_RDONLY_PROG,
     };
     let fd = sys::map_create(&spec).with_context(|| format!("could not create the map {name}"))?;
-    sys::map_update(fd.as_fd(), 0, map.data()).with_context(|| format!("could not fill the map {name}"))?;
+    sys::map_update(fd.as_fd(), 0, map.data())
+        .with_context(|| format!("could not fill the map {name}"))?;
     sys::map_freeze(fd.as_fd()).with_context(|| format!("could not freeze the map {name}"))?;
     Ok(fd)
 }

@@ -32,8 +32,19 @@ pub const BPF_TRACE_FEXIT: u32 = 25;
 
 fn bpf<T>(command: u32, attr: &mut T) -> io::Result<i64> {
     // SAFETY: `attr` is a prefix of union bpf_attr and lives through the call.
-    let ret = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
-    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
+    };
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
 }
 
 fn owned(fd: i64) -> OwnedFd {
@@ -44,7 +55,10 @@ fn owned(fd: i64) -> OwnedFd {
 fn name_of(name: &str) -> [u8; NAME_LEN] {
     let mut bytes = [0; NAME_LEN];
     let allowed = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'.';
-    for (slot, byte) in bytes[..NAME_LEN - 1].iter_mut().zip(name.bytes().filter(allowed)) {
+    for (slot, byte) in bytes[..NAME_LEN - 1]
+        .iter_mut()
+        .zip(name.bytes().filter(allowed))
+    {
         *slot = byte;
     }
     bytes
@@ -183,7 +197,11 @@ pub fn prog_load(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result<OwnedFd> 
         license: spec.license.as_ptr() as u64,
         log_level: u32::from(!log.is_empty()),
         log_size: log.len() as u32,
-        log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
+        log_buf: if log.is_empty() {
+            0
+        } else {
+            log.as_mut_ptr() as u64
+        },
         kern_version: 0,
         prog_flags: 0,
         prog_name: name_of(spec.name),

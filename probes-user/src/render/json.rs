@@ -20,8 +20,14 @@ pub fn document(report: &Report) -> Value {
     put("duration_ns", json!(report.ending.duration_ns));
     put("interrupted", json!(report.ending.interrupted));
     let optional = [
-        ("lab_error", report.ending.lab_error.as_ref().map(|error| json!(error))),
-        ("record_error", report.record_error.as_ref().map(|error| json!(error))),
+        (
+            "lab_error",
+            report.ending.lab_error.as_ref().map(|error| json!(error)),
+        ),
+        (
+            "record_error",
+            report.record_error.as_ref().map(|error| json!(error)),
+        ),
         ("stats", report.stats.as_ref().map(|stats| json!(stats))),
     ];
     for (key, value) in optional {
@@ -44,7 +50,11 @@ fn claim(finding: &Finding) -> Value {
 
 /// A ledger alone, for the intervals of a watch.
 pub fn ledger(ledger: &Ledger) -> Value {
-    let tables: Map<String, Value> = ledger.tables.iter().map(|table| (table.id.clone(), rows(table))).collect();
+    let tables: Map<String, Value> = ledger
+        .tables
+        .iter()
+        .map(|table| (table.id.clone(), rows(table)))
+        .collect();
     json!({ "tables": tables, "remarks": ledger.remarks, "timeline": ledger.timeline })
 }
 
@@ -62,6 +72,8 @@ fn losses(report: &Report) -> Value {
         "emitted": report.ending.emitted,
         "lost": report.ending.lost,
         "failed": report.ending.failed,
+        "gaps": report.ending.gaps,
+        "skipped": report.ending.skipped,
     })
 }
 

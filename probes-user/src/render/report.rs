@@ -39,7 +39,7 @@ pub struct HookReport {
     pub needed: bool,
     /// What precision is lost without it.
     pub lost_without: String,
-    /// Why it did not attach.
+    /// Why it did not attach, or why not by a higher rung.
     pub why_not: Option<String>,
 }
 

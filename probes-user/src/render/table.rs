@@ -9,6 +9,7 @@ use crate::evidence::Table;
 const ROWS: usize = 40;
 /// A column of words is not cut below this.
 const MIN_WORDS: usize = 6;
+/// Between columns, where there is room.
 const GAP: usize = 2;
 
 /// Title, heading, rows; nothing when the table is empty.
@@ -16,51 +17,78 @@ pub fn lines(table: &Table, all_rows: bool) -> Vec<String> {
     if table.rows.is_empty() {
         return Vec::new();
     }
-    let shown = if all_rows { table.rows.len() } else { table.rows.len().min(ROWS) };
-    let cells: Vec<Vec<String>> = table.rows[..shown].iter().map(|row| row.iter().map(cell).collect()).collect();
-    let numeric: Vec<bool> = (0..table.columns.len())
-        .map(|column| table.rows.iter().all(|row| !matches!(row.get(column), Some(Value::String(_)))))
+    let shown = if all_rows {
+        table.rows.len()
+    } else {
+        table.rows.len().min(ROWS)
+    };
+    let cells: Vec<Vec<String>> = table.rows[..shown]
+        .iter()
+        .map(|row| row.iter().map(cell).collect())
         .collect();
-    let widths = widths(table, &cells, &numeric);
-    let heading: Vec<String> = table.columns.iter().map(|column| column.title.clone()).collect();
-    let mut lines = vec![table.title.clone(), line(&heading, &widths, &numeric)];
-    lines.extend(cells.iter().map(|row| line(row, &widths, &numeric)));
+    let numeric: Vec<bool> = (0..table.columns.len())
+        .map(|column| {
+            table
+                .rows
+                .iter()
+                .all(|row| !matches!(row.get(column), Some(Value::String(_))))
+        })
+        .collect();
+    let (widths, gap) = widths(table, &cells, &numeric);
+    let heading: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| column.title.clone())
+        .collect();
+    let mut lines = vec![table.title.clone(), line(&heading, &widths, &numeric, gap)];
+    lines.extend(cells.iter().map(|row| line(row, &widths, &numeric, gap)));
     if shown < table.rows.len() {
         lines.push(format!("… {} more rows (-v)", table.rows.len() - shown));
     }
     lines
 }
 
-fn widths(table: &Table, cells: &[Vec<String>], numeric: &[bool]) -> Vec<usize> {
+/// Widths of the columns and of the gap between them.
+fn widths(table: &Table, cells: &[Vec<String>], numeric: &[bool]) -> (Vec<usize>, usize) {
     let mut widths: Vec<usize> = table
         .columns
         .iter()
         .enumerate()
         .map(|(at, column)| {
-            let longest = cells.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+            let longest = cells
+                .iter()
+                .filter_map(|row| row.get(at))
+                .map(|cell| cell.chars().count())
+                .max();
             column.title.chars().count().max(longest.unwrap_or(0))
         })
         .collect();
-    let gaps = GAP * widths.len().saturating_sub(1);
+    let between = widths.len().saturating_sub(1);
+    let gap = if widths.iter().sum::<usize>() + GAP * between > WIDTH {
+        1
+    } else {
+        GAP
+    };
     // The widest column of words gives way first.
-    while widths.iter().sum::<usize>() + gaps > WIDTH {
-        let widest =
-            (0..widths.len()).filter(|at| !numeric[*at] && widths[*at] > MIN_WORDS).max_by_key(|at| widths[*at]);
+    while widths.iter().sum::<usize>() + gap * between > WIDTH {
+        let widest = (0..widths.len())
+            .filter(|at| !numeric[*at] && widths[*at] > MIN_WORDS)
+            .max_by_key(|at| widths[*at]);
         match widest {
             Some(at) => widths[at] -= 1,
             None => break,
         }
     }
-    widths
+    (widths, gap)
 }
 
-fn line(cells: &[String], widths: &[usize], numeric: &[bool]) -> String {
+fn line(cells: &[String], widths: &[usize], numeric: &[bool], gap: usize) -> String {
     let mut line = String::new();
     for (at, width) in widths.iter().enumerate() {
-        let text = elide(cells.get(at).map_or("", String::as_str), *width);
+        let text = squeeze(cells.get(at).map_or("", String::as_str), *width);
         let pad = " ".repeat(width - text.chars().count());
         if at > 0 {
-            line.push_str(&" ".repeat(GAP));
+            line.push_str(&" ".repeat(gap));
         }
         if numeric[at] {
             line.push_str(&pad);
@@ -83,6 +111,21 @@ pub fn elide(text: &str, width: usize) -> String {
         cut.push('…');
     }
     cut
+}
+
+/// Cuts to `width` characters in the middle: both ends of a scene's name tell something.
+fn squeeze(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width || width < 3 {
+        return elide(text, width);
+    }
+    let tail = (width - 1) / 2;
+    let head = width - 1 - tail;
+    text.chars()
+        .take(head)
+        .chain(['…'])
+        .chain(text.chars().skip(length - tail))
+        .collect()
 }
 
 fn cell(value: &Value) -> String {
@@ -114,18 +157,27 @@ mod tests {
     use serde_json::json;
 
     fn table() -> Table {
-        let mut table = Table::new("t", "Title", &[("name", "name"), ("n", "n"), ("mean", "mean")]);
-        table.rows =
-            vec![vec![json!("long".repeat(40)), json!(7), json!(3.25)], vec![json!("b"), json!(12345), json!(null)]];
+        let mut table = Table::new(
+            "t",
+            "Title",
+            &[("name", "name"), ("n", "n"), ("mean", "mean")],
+        );
+        table.rows = vec![
+            vec![json!("long".repeat(40)), json!(7), json!(3.25)],
+            vec![json!("b"), json!(12345), json!(null)],
+        ];
         table
     }
 
     #[test]
     fn numbers_stand_to_the_right_and_words_give_way() {
         let lines = lines(&table(), false);
-        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{lines:?}"
+        );
         assert!(lines[2].ends_with("3.25") && lines[2].contains('…'));
-        assert!(lines[3].ends_with("12345     -"), "{lines:?}");
+        assert!(lines[3].ends_with("12345    -"), "{lines:?}");
     }
 
     #[test]
@@ -146,7 +198,11 @@ mod tests {
         let columns: Vec<(&str, &str)> = vec![("column", "column"); 40];
         let mut wide = Table::new("t", "Title", &columns);
         wide.rows = vec![vec![json!(1); 40]];
-        assert!(lines(&wide, false).iter().all(|line| line.chars().count() <= WIDTH));
+        assert!(
+            lines(&wide, false)
+                .iter()
+                .all(|line| line.chars().count() <= WIDTH)
+        );
     }
 
     #[test]

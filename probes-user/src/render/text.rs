@@ -90,7 +90,11 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 fn verdict(page: &mut Page, finding: &Finding, style: Style) {
     let word = finding.result.word();
     let pad = " ".repeat(RESULT - word.len());
-    let result = if style.colour { format!("\x1b[{}m{word}\x1b[0m", colour(finding.result)) } else { word.to_owned() };
+    let result = if style.colour {
+        format!("\x1b[{}m{word}\x1b[0m", colour(finding.result))
+    } else {
+        word.to_owned()
+    };
     page.line(&format!("{result}{pad}{}", finding.id));
     let indent = " ".repeat(RESULT);
     if style.verbose {
@@ -109,7 +113,11 @@ fn colour(result: ClaimResult) -> &'static str {
 }
 
 fn ledger_onto(page: &mut Page, ledger: &Ledger, style: Style) {
-    for table in ledger.tables.iter().filter(|table| style.verbose || !table.detail) {
+    for table in ledger
+        .tables
+        .iter()
+        .filter(|table| style.verbose || !table.detail)
+    {
         let lines = table::lines(table, style.verbose);
         if lines.is_empty() {
             continue;
@@ -137,12 +145,28 @@ fn footer(page: &mut Page, report: &Report, style: Style) {
         Mode::Lab => "lab",
         Mode::Watch => "watch",
     };
-    let machine =
-        format!("{} ({mode}) on Linux {} {}, {} CPUs", report.trace, kernel.release, kernel.machine, kernel.cpus);
+    let machine = format!(
+        "{} ({mode}) on Linux {} {}, {} CPUs",
+        report.trace, kernel.release, kernel.machine, kernel.cpus
+    );
     page.hanging("", 0, &machine);
     hooks(page, &report.hooks, style);
     let ending = &report.ending;
     page.hanging("lost: ", 6, &counts(&ending.lost));
+    if ending.gaps > 0 {
+        let gaps = format!(
+            "{} places where an event is missing; what they touch is not judged",
+            ending.gaps
+        );
+        page.hanging("gaps: ", 6, &gaps);
+    }
+    if ending.skipped > 0 && style.verbose {
+        let skipped = format!(
+            "{} program runs, made good by second copies or not needed",
+            ending.skipped
+        );
+        page.hanging("skipped: ", 9, &skipped);
+    }
     if !ending.failed.is_empty() {
         page.hanging("failed: ", 8, &counts(&ending.failed));
     }
@@ -152,8 +176,16 @@ fn footer(page: &mut Page, report: &Report, style: Style) {
     if let Some(error) = &report.record_error {
         page.hanging("", 4, &format!("recording incomplete: {error}"));
     }
-    let interrupted = if ending.interrupted { ", interrupted" } else { "" };
-    page.line(&format!("{} records in {}{interrupted}", ending.emitted, seconds(ending.duration_ns)));
+    let interrupted = if ending.interrupted {
+        ", interrupted"
+    } else {
+        ""
+    };
+    page.line(&format!(
+        "{} records in {}{interrupted}",
+        ending.emitted,
+        seconds(ending.duration_ns)
+    ));
     if let Some(stats) = &report.stats {
         cost(page, stats);
     }
@@ -166,17 +198,32 @@ fn hooks(page: &mut Page, hooks: &[HookReport], style: Style) {
             ways.entry(way).or_default().push(&hook.hook);
         }
     }
-    let told: Vec<String> =
-        ways.iter()
-            .map(|(way, hooks)| {
-                if style.verbose { format!("{way}: {}", hooks.join(", ")) } else { format!("{} as {way}", hooks.len()) }
-            })
-            .collect();
-    let attached = if told.is_empty() { "nothing".to_owned() } else { told.join("; ") };
+    let told: Vec<String> = ways
+        .iter()
+        .map(|(way, hooks)| {
+            if style.verbose {
+                format!("{way}: {}", hooks.join(", "))
+            } else {
+                format!("{} as {way}", hooks.len())
+            }
+        })
+        .collect();
+    let attached = if told.is_empty() {
+        "nothing".to_owned()
+    } else {
+        told.join("; ")
+    };
     page.hanging("attached: ", 10, &attached);
-    for hook in hooks.iter().filter(|hook| hook.attached_as.is_none() && (hook.needed || style.verbose)) {
+    for hook in hooks
+        .iter()
+        .filter(|hook| hook.attached_as.is_none() && (hook.needed || style.verbose))
+    {
         let why = hook.why_not.as_deref().unwrap_or("not tried");
-        page.hanging("not attached: ", 14, &format!("{} ({why}): {}", hook.hook, hook.lost_without));
+        page.hanging(
+            "not attached: ",
+            14,
+            &format!("{} ({why}): {}", hook.hook, hook.lost_without),
+        );
     }
     let optional: Vec<&str> = hooks
         .iter()
@@ -184,20 +231,42 @@ fn hooks(page: &mut Page, hooks: &[HookReport], style: Style) {
         .map(|hook| hook.hook.as_str())
         .collect();
     if !optional.is_empty() && !style.verbose {
-        page.hanging("", 4, &format!("without (less precise, -v says how): {}", optional.join(", ")));
+        page.hanging(
+            "",
+            4,
+            &format!(
+                "without (less precise, -v says how): {}",
+                optional.join(", ")
+            ),
+        );
     }
 }
 
 fn counts(counts: &BTreeMap<String, u64>) -> String {
-    let told: Vec<String> =
-        counts.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}")).collect();
-    if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    if told.is_empty() {
+        "nothing".to_owned()
+    } else {
+        told.join(", ")
+    }
 }
 
 fn cost(page: &mut Page, stats: &StatsReport) {
-    let parts: Vec<String> = stats.startup_ns.iter().map(|(part, ns)| format!("{part} {}", millis(*ns))).collect();
+    let parts: Vec<String> = stats
+        .startup_ns
+        .iter()
+        .map(|(part, ns)| format!("{part} {}", millis(*ns)))
+        .collect();
     let startup: u64 = stats.startup_ns.iter().map(|(_, ns)| ns).sum();
-    page.hanging("start: ", 7, &format!("{} ({})", millis(startup), parts.join(", ")));
+    page.hanging(
+        "start: ",
+        7,
+        &format!("{} ({})", millis(startup), parts.join(", ")),
+    );
     page.line(&format!(
         "cost: {:.0} records/s, peak memory {} KiB, maps {} KiB",
         stats.events_per_second,
@@ -219,5 +288,8 @@ fn seconds(ns: u64) -> String {
 }
 
 fn millis(ns: u64) -> String {
-    format!("{:.1} ms", std::time::Duration::from_nanos(ns).as_secs_f64() * 1000.0)
+    format!(
+        "{:.1} ms",
+        std::time::Duration::from_nanos(ns).as_secs_f64() * 1000.0
+    )
 }

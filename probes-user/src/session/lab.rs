@@ -16,8 +16,8 @@ use crate::kernel::Kernel;
 use crate::lab::{Lab, Progress, Scene};
 use crate::render::Report;
 use crate::render::report::KernelReport;
-use crate::stream::{Body, Item};
 use crate::stream::record::{Head, Recorder};
+use crate::stream::{Body, Item};
 use crate::trace::{Context, Ending, Fold, LabOptions, Mode, Trace};
 
 /// How often the ring is drained while a lab runs.
@@ -83,24 +83,41 @@ impl Sink {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(kernel: &'a Kernel, trace: &dyn Trace, started: Started, context: Context, options: &'a RunOptions) -> Result<Run<'a>> {
+    pub fn new(
+        kernel: &'a Kernel,
+        trace: &dyn Trace,
+        started: Started,
+        context: Context,
+        options: &'a RunOptions,
+    ) -> Result<Run<'a>> {
         let recorder = match &options.record {
             Some(path) => {
-                let file = std::fs::File::create(path)
-                    .with_context(|| format!("could not create the recording {}", path.display()))?;
+                let file = std::fs::File::create(path).with_context(|| {
+                    format!("could not create the recording {}", path.display())
+                })?;
                 let head = Head {
                     kernel: KernelReport::of(kernel),
                     context: context.clone(),
                     hooks: started.attachment.reports.clone(),
                 };
-                Some(Recorder::new(std::io::BufWriter::new(file), &head).context("could not write the recording")?)
+                Some(
+                    Recorder::new(std::io::BufWriter::new(file), &head)
+                        .context("could not write the recording")?,
+                )
             }
             None => None,
         };
         Ok(Run {
             kernel,
-            sink: Sink { fold: trace.fold(&context), recorder, record_error: None },
-            ending: Ending { missing: started.missing.clone(), ..Ending::default() },
+            sink: Sink {
+                fold: trace.fold(&context),
+                recorder,
+                record_error: None,
+            },
+            ending: Ending {
+                missing: started.missing.clone(),
+                ..Ending::default()
+            },
             meter: stats::Meter::start(options.stats),
             started,
             options,
@@ -119,7 +136,9 @@ impl<'a> Run<'a> {
             match lab.next(&self.started.shared) {
                 Ok(Some(mut scene)) => {
                     let label = scene.label();
-                    if let Err(error) = self.scene(scene.as_mut(), interrupt, &format!("{number}/{of} {label}")) {
+                    if let Err(error) =
+                        self.scene(scene.as_mut(), interrupt, &format!("{number}/{of} {label}"))
+                    {
                         self.ending.lab_error = Some(format!("{label}: {error:#}"));
                         break;
                     }
@@ -167,7 +186,9 @@ impl<'a> Run<'a> {
             self.started.pump.drain();
             match scene.poll()? {
                 Progress::Done => return Ok(()),
-                Progress::Running { done, of } => self.progress(&format!("{label}: {done} of {of}")),
+                Progress::Running { done, of } => {
+                    self.progress(&format!("{label}: {done} of {of}"))
+                }
             }
             if interrupt.requested() {
                 self.ending.interrupted = true;
@@ -211,13 +232,20 @@ impl<'a> Run<'a> {
         let sink = &mut self.sink;
         self.started.pump.flush(|item| sink.take(&item));
         let duration_ns = self.begun.elapsed().as_nanos() as u64;
-        let counters =
-            Counters::read(self.started.attachment.maps.get("COUNTERS")?, self.kernel.possible_cpus as usize)
-                .context("could not read the counters")?;
+        let counters = Counters::read(
+            self.started.attachment.maps.get("COUNTERS")?,
+            self.kernel.possible_cpus as usize,
+        )
+        .context("could not read the counters")?;
         self.ending.duration_ns = duration_ns;
         self.account(counters);
         let stats = self.options.stats.then(|| {
-            stats::report(&self.started.attachment, &self.started.parts, self.started.pump.records(), duration_ns)
+            stats::report(
+                &self.started.attachment,
+                &self.started.parts,
+                self.started.pump.records(),
+                duration_ns,
+            )
         });
         drop(self.meter);
         if let Some(recorder) = self.sink.recorder.take()
@@ -242,7 +270,7 @@ impl<'a> Run<'a> {
 
     fn account(&mut self, counters: Counters) {
         let read = self.started.pump.records();
-        let (damaged, late) = self.started.pump.faults();
+        let faults = self.started.pump.faults();
         let emitted: u64 = counters.emitted.values().sum();
         let mut lost: BTreeMap<String, u64> = counters.lost;
         let mut add = |name: &str, count: u64| {
@@ -251,11 +279,14 @@ impl<'a> Run<'a> {
             }
         };
         add("sent but not read", emitted.saturating_sub(read));
-        add("not decodable", damaged);
-        add("too late to be ordered", late);
-        for (name, count) in stats::misses(&self.started.attachment) {
+        add("not decodable", faults.damaged);
+        add("too late to be ordered", faults.late);
+        let misses = stats::misses(&self.started.attachment);
+        for (name, count) in misses.lost {
             add(&name, count);
         }
+        self.ending.skipped = misses.harmless;
+        self.ending.gaps = faults.gaps;
         self.ending.emitted = emitted;
         self.ending.lost = lost;
         self.ending.failed = counters.failed;
@@ -264,7 +295,10 @@ impl<'a> Run<'a> {
 
 /// Sleeps for one tick of the reader's timer.
 pub(super) fn rest(tick: Duration) {
-    let request = rustix::time::Timespec { tv_sec: 0, tv_nsec: i64::from(tick.subsec_nanos()) };
+    let request = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(tick.subsec_nanos()),
+    };
     // An early return (a signal) is as good as a full tick.
     let _woken = rustix::thread::nanosleep(&request);
 }

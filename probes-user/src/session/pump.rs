@@ -4,8 +4,10 @@ use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
 
+use crate::stream::continuity::Continuity;
 use crate::stream::decode::decode;
 use crate::stream::order::Order;
+use crate::stream::repeats::Repeats;
 use crate::stream::ring::Ring;
 use crate::stream::{Item, Mark};
 
@@ -14,8 +16,21 @@ pub struct Pump {
     ring: Ring,
     order: Order,
     records: u64,
+    repeats: Repeats,
+    gaps: Continuity,
     /// Records that could not be decoded.
     damaged: u64,
+}
+
+/// What went wrong between the ring and the fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faults {
+    /// Records that could not be decoded.
+    pub damaged: u64,
+    /// Items that came too late to be ordered.
+    pub late: u64,
+    /// Places where something of a watched task is missing; marked in the stream.
+    pub gaps: u64,
 }
 
 impl Pump {
@@ -23,13 +38,21 @@ impl Pump {
     /// The ring cannot be mapped.
     pub fn new(map: BorrowedFd<'_>, ring_bytes: u32) -> Result<Pump> {
         let ring = Ring::new(map, ring_bytes).context("could not map the event ring")?;
-        Ok(Pump { ring, order: Order::default(), records: 0, damaged: 0 })
+        Ok(Pump {
+            ring,
+            order: Order::default(),
+            records: 0,
+            repeats: Repeats::default(),
+            gaps: Continuity::default(),
+            damaged: 0,
+        })
     }
 
     /// Takes what the ring holds now. Returns how many records.
     pub fn drain(&mut self) -> u64 {
-        let (order, damaged) = (&mut self.order, &mut self.damaged);
+        let (order, damaged, repeats) = (&mut self.order, &mut self.damaged, &mut self.repeats);
         let records = self.ring.drain(|bytes| match decode(bytes) {
+            Ok(event) if repeats.is_repeat(&event) => {}
             Ok(event) => order.push(Item::Event(event)),
             Err(_) => *damaged += 1,
         });
@@ -42,13 +65,20 @@ impl Pump {
     }
 
     /// Hands out what no older item can precede any more.
-    pub fn release(&mut self, now: u64, take: impl FnMut(Item)) {
-        self.order.release(now, take);
+    pub fn release(&mut self, now: u64, mut take: impl FnMut(Item)) {
+        let gaps = &mut self.gaps;
+        self.order.release(now, |item| {
+            gaps.pass(item, &mut take);
+        });
     }
 
-    /// Hands out everything.
-    pub fn flush(&mut self, take: impl FnMut(Item)) {
-        self.order.flush(take);
+    /// Hands out everything: the window is cut.
+    pub fn flush(&mut self, mut take: impl FnMut(Item)) {
+        let gaps = &mut self.gaps;
+        self.order.flush(|item| {
+            gaps.pass(item, &mut take);
+        });
+        gaps.cut();
     }
 
     /// Records read from the ring so far.
@@ -56,8 +86,11 @@ impl Pump {
         self.records
     }
 
-    /// (records that could not be decoded, items that came too late to be ordered)
-    pub fn faults(&self) -> (u64, u64) {
-        (self.damaged, self.order.late())
+    pub fn faults(&self) -> Faults {
+        Faults {
+            damaged: self.damaged,
+            late: self.order.late(),
+            gaps: self.gaps.gaps(),
+        }
     }
 }

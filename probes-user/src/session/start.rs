@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::RunOptions;
 use super::pump::Pump;
+use crate::instrument::attach::GUARD;
 use crate::instrument::memory::{Mapping, Shared};
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
@@ -31,7 +32,12 @@ pub struct Started {
 pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
     let mut clock = Parts::default();
     let facts = clock.part("btf", || facts(trace.hooks()))?;
-    let symbols = clock.part("symbols", || Ok(symbols::running(trace.symbols())?))?;
+    // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
+    let wanted = trace.symbols();
+    let symbols = std::thread::Builder::new()
+        .name("symbols".to_owned())
+        .spawn(move || symbols::running(wanted))
+        .context("could not start a thread")?;
     // Before 5.11 maps are charged to the memlock limit.
     kernel::raise_memlock().context("could not raise the memlock limit")?;
     let setup = Setup {
@@ -44,18 +50,38 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
     let (attachment, parts) = attach(trace.hooks(), &setup)?;
     clock.add(parts);
     let (shared, pump) = clock.part("map memory", || memory(&attachment, &setup))?;
+    let symbols = clock.part("rest of symbols", || match symbols.join() {
+        Ok(symbols) => Ok(symbols?),
+        Err(_) => bail!("the reader of /proc/kallsyms panicked"),
+    })?;
     let missing = attachment
         .reports
         .iter()
         .filter(|report| report.needed && report.attached_as.is_none())
-        .map(|report| (report.hook.clone(), report.why_not.clone().unwrap_or_default()))
+        .map(|report| {
+            (
+                report.hook.clone(),
+                report.why_not.clone().unwrap_or_default(),
+            )
+        })
         .collect();
-    Ok(Started { attachment, shared, pump, symbols, parts: clock.parts, missing })
+    Ok(Started {
+        attachment,
+        shared,
+        pump,
+        symbols,
+        parts: clock.parts,
+        missing,
+    })
 }
 
 impl Started {
     pub fn attached_programs(&self) -> Vec<String> {
-        self.attachment.attached.iter().map(|attached| attached.program.to_owned()).collect()
+        self.attachment
+            .attached
+            .iter()
+            .map(|attached| attached.program.to_owned())
+            .collect()
     }
 }
 
@@ -86,15 +112,22 @@ pub fn attach_only(kernel: &Kernel, programs: &[&str]) -> Result<Attachment> {
 /// # Errors
 /// No BTF, or a damaged one.
 pub fn facts(programs: &[&str]) -> Result<Facts> {
-    let hooks = programs.iter().filter_map(|program| hook::hook(program)).map(|(_, hook)| hook);
+    let hooks = programs
+        .iter()
+        .filter_map(|program| hook::hook(program))
+        .map(|(_, hook)| hook);
     let mut by_kind: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
     for hook in hooks {
-        by_kind.entry(hook.ladder.contains(&Rung::TpBtf)).or_default().push(hook.symbol);
+        by_kind
+            .entry(hook.ladder.contains(&Rung::TpBtf))
+            .or_default()
+            .push(hook.symbol);
     }
     let query = Query::new()
         .offsets()
         .tracepoints(by_kind.get(&true).into_iter().flatten())
-        .functions(by_kind.get(&false).into_iter().flatten());
+        .functions(by_kind.get(&false).into_iter().flatten())
+        .functions([GUARD]);
     Ok(Btf::running()?.answer(&query)?)
 }
 
@@ -124,7 +157,8 @@ impl Parts {
     fn part<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let started = Instant::now();
         let value = work()?;
-        self.parts.push((name.to_owned(), started.elapsed().as_nanos() as u64));
+        self.parts
+            .push((name.to_owned(), started.elapsed().as_nanos() as u64));
         Ok(value)
     }
 

@@ -64,10 +64,18 @@ pub fn run(
     let mut sightings = Sightings::default();
     begin(&mut run, &wanted, &mut sightings)?;
     if let Some(command) = &mut command {
-        command.release().map_err(|error| Usage(format!("{error:#}")))?;
+        command
+            .release()
+            .map_err(|error| Usage(format!("{error:#}")))?;
     }
     options.announce_ready()?;
-    follow(&mut run, &mut sightings, command.as_mut(), output, interrupt)?;
+    follow(
+        &mut run,
+        &mut sightings,
+        command.as_mut(),
+        output,
+        interrupt,
+    )?;
     let report = run.finish()?;
     if let Some(command) = command {
         command.end(GRACE);
@@ -86,12 +94,19 @@ fn wanted(target: &TargetArgs) -> Target {
 }
 
 fn target_error(error: TargetError) -> anyhow::Error {
-    if error.is_usage() { Usage(error.to_string()).into() } else { error.into() }
+    if error.is_usage() {
+        Usage(error.to_string()).into()
+    } else {
+        error.into()
+    }
 }
 
 fn described(target: &TargetArgs) -> serde_json::Value {
-    let command: Vec<String> =
-        target.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let command: Vec<String> = target
+        .command
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     json!({ "pid": target.pid, "cgroup": target.cgroup, "comm": target.comm, "command": command })
 }
 
@@ -134,13 +149,20 @@ fn listen(run: &mut Run<'_>, sightings: &mut Sightings) -> Result<()> {
     });
     for listener in found.listeners {
         shared.follow_port(listener.port);
-        if sightings.listeners.insert((listener.address.clone(), listener.port, listener.sockets)) {
-            run.started.pump.mark(HerdMark::Listener(listener).to_mark(now)?);
+        if sightings
+            .listeners
+            .insert((listener.address.clone(), listener.port, listener.sockets))
+        {
+            run.started
+                .pump
+                .mark(HerdMark::Listener(listener).to_mark(now)?);
         }
     }
     if sightings.first {
         for registration in found.registrations {
-            run.started.pump.mark(HerdMark::Registration(registration).to_mark(now)?);
+            run.started
+                .pump
+                .mark(HerdMark::Registration(registration).to_mark(now)?);
         }
         sightings.first = false;
     }
@@ -165,7 +187,11 @@ fn follow(
             return Ok(());
         }
         let now = Instant::now();
-        if run.options.duration.is_some_and(|limit| now - begun >= limit) {
+        if run
+            .options
+            .duration
+            .is_some_and(|limit| now - begun >= limit)
+        {
             return Ok(());
         }
         if let (Some(at), Some(interval)) = (next_interval, run.options.interval)
@@ -178,7 +204,10 @@ fn follow(
             next_life = now + LIFE;
             let ended = match &mut command {
                 Some(command) => command.try_wait().is_some(),
-                None => !sightings.waits_for_comm && !sightings.groups.iter().any(|pid| process_exists(*pid)),
+                None => {
+                    !sightings.waits_for_comm
+                        && !sightings.groups.iter().any(|pid| process_exists(*pid))
+                }
             };
             if ended {
                 return Ok(());

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use probes_common::event::{
-    DataReady, Exec, Exit, Fork, Header, Kind, Payload, SockState, Switch, SysEnter, SysExit, WaitWake,
-    Wakeup, Waking,
+    DataReady, Exec, Exit, Fork, Header, Kind, Payload, SockState, Switch, SysEnter, SysExit,
+    WaitWake, Wakeup, Waking,
 };
 
 use super::item::{Body, Event};
@@ -12,19 +12,32 @@ use super::item::{Body, Event};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError {
     /// Fewer bytes than a header, or fewer than the header says.
-    Short { have: usize, want: usize },
+    Short {
+        have: usize,
+        want: usize,
+    },
     UnknownKind(u16),
     /// The header's length is not that of its kind.
-    Length { kind: Kind, said: u16 },
+    Length {
+        kind: Kind,
+        said: u16,
+    },
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DecodeError::Short { have, want } => write!(f, "a record of {want} bytes has only {have}"),
+            DecodeError::Short { have, want } => {
+                write!(f, "a record of {want} bytes has only {have}")
+            }
             DecodeError::UnknownKind(kind) => write!(f, "a record of unknown kind {kind}"),
             DecodeError::Length { kind, said } => {
-                write!(f, "a {} record says {said} bytes, not {}", kind.name(), kind.record_len())
+                write!(
+                    f,
+                    "a {} record says {said} bytes, not {}",
+                    kind.name(),
+                    kind.record_len()
+                )
             }
         }
     }
@@ -40,7 +53,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let header: Header = read(bytes, 0)?;
     let kind = Kind::from_number(header.kind).ok_or(DecodeError::UnknownKind(header.kind))?;
     if usize::from(header.len) != kind.record_len() {
-        return Err(DecodeError::Length { kind, said: header.len });
+        return Err(DecodeError::Length {
+            kind,
+            said: header.len,
+        });
     }
     let body = match kind {
         Kind::Waking => Body::Waking(payload::<Waking>(bytes)?),
@@ -66,7 +82,10 @@ fn payload<P: Payload>(bytes: &[u8]) -> Result<P, DecodeError> {
 fn read<T: Copy>(bytes: &[u8], at: usize) -> Result<T, DecodeError> {
     let want = at + size_of::<T>();
     if bytes.len() < want {
-        return Err(DecodeError::Short { have: bytes.len(), want });
+        return Err(DecodeError::Short {
+            have: bytes.len(),
+            want,
+        });
     }
     // SAFETY: in bounds, unaligned read, every bit pattern is valid (see Payload).
     Ok(unsafe { bytes.as_ptr().add(at).cast::<T>().read_unaligned() })
@@ -78,8 +97,14 @@ pub fn encode(event: &Event) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(size_of::<Header>() + size_of::<P>());
         // SAFETY: repr(C) integers without padding, read as bytes.
         unsafe {
-            bytes.extend_from_slice(std::slice::from_raw_parts(std::ptr::from_ref(header).cast(), size_of::<Header>()));
-            bytes.extend_from_slice(std::slice::from_raw_parts(std::ptr::from_ref(payload).cast(), size_of::<P>()));
+            bytes.extend_from_slice(std::slice::from_raw_parts(
+                std::ptr::from_ref(header).cast(),
+                size_of::<Header>(),
+            ));
+            bytes.extend_from_slice(std::slice::from_raw_parts(
+                std::ptr::from_ref(payload).cast(),
+                size_of::<P>(),
+            ));
         }
         bytes
     }
@@ -105,13 +130,27 @@ mod tests {
 
     fn header(kind: Kind) -> Header {
         let len = kind.record_len() as u16;
-        Header { ktime: 7, kind: kind as u16, len, cpu: 1, pid: 2, tgid: 3, phase: 4, _pad: 0 }
+        Header {
+            ktime: 7,
+            kind: kind as u16,
+            len,
+            cpu: 1,
+            pid: 2,
+            tgid: 3,
+            phase: 4,
+            _pad: 0,
+        }
     }
 
     fn bytes(kind: Kind) -> Vec<u8> {
-        let filler = (0..kind.record_len()).map(|i| (i * 7) as u8).collect::<Vec<u8>>();
+        let filler = (0..kind.record_len())
+            .map(|i| (i * 7) as u8)
+            .collect::<Vec<u8>>();
         let mut bytes = filler;
-        let head = Event { header: header(kind), body: Body::Exit(Exit { pid: 0, tgid: 0 }) };
+        let head = Event {
+            header: header(kind),
+            body: Body::Exit(Exit { pid: 0, tgid: 0 }),
+        };
         bytes[..size_of::<Header>()].copy_from_slice(&encode(&head)[..size_of::<Header>()]);
         bytes
     }
@@ -120,7 +159,12 @@ mod tests {
     fn every_kind_survives_decode_and_encode() {
         for kind in Kind::ALL {
             let original = bytes(*kind);
-            assert_eq!(encode(&decode(&original).unwrap()), original, "{}", kind.name());
+            assert_eq!(
+                encode(&decode(&original).unwrap()),
+                original,
+                "{}",
+                kind.name()
+            );
         }
     }
 
@@ -129,7 +173,10 @@ mod tests {
         for kind in Kind::ALL {
             let original = bytes(*kind);
             for len in 0..original.len() {
-                assert!(matches!(decode(&original[..len]), Err(DecodeError::Short { .. })));
+                assert!(matches!(
+                    decode(&original[..len]),
+                    Err(DecodeError::Short { .. })
+                ));
             }
         }
     }
@@ -141,7 +188,13 @@ mod tests {
         assert_eq!(decode(&foreign), Err(DecodeError::UnknownKind(999)));
         let mut long = bytes(Kind::Switch);
         long[10..12].copy_from_slice(&500u16.to_ne_bytes());
-        assert_eq!(decode(&long), Err(DecodeError::Length { kind: Kind::Switch, said: 500 }));
+        assert_eq!(
+            decode(&long),
+            Err(DecodeError::Length {
+                kind: Kind::Switch,
+                said: 500
+            })
+        );
     }
 
     proptest::proptest! {

@@ -1,7 +1,8 @@
 //! One element of the stream: a decoded kernel event or a mark that the lab or the watcher wrote.
 
 use probes_common::event::{
-    DataReady, Exec, Exit, Fork, Header, SockState, Switch, SysEnter, SysExit, WaitWake, Wakeup, Waking,
+    DataReady, Exec, Exit, Fork, Header, SockState, Switch, SysEnter, SysExit, WaitWake, Wakeup,
+    Waking,
 };
 use serde::{Deserialize, Serialize};
 

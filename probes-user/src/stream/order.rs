@@ -54,7 +54,11 @@ impl Order {
             self.late += 1;
         }
         self.arrivals += 1;
-        self.heap.push(Reverse(Entry { ktime, arrival: self.arrivals, item }));
+        self.heap.push(Reverse(Entry {
+            ktime,
+            arrival: self.arrivals,
+            item,
+        }));
     }
 
     /// Hands out what is older than `now - HOLD_BACK_NS`.
@@ -91,7 +95,11 @@ mod tests {
     use crate::stream::Mark;
 
     fn mark(ktime: u64, name: &str) -> Item {
-        Item::Mark(Mark { ktime, name: name.to_owned(), data: serde_json::Value::Null })
+        Item::Mark(Mark {
+            ktime,
+            name: name.to_owned(),
+            data: serde_json::Value::Null,
+        })
     }
 
     fn flushed(order: &mut Order) -> Vec<u64> {

@@ -65,7 +65,11 @@ impl<W: Write> Recorder<W> {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(mut self, ending: &Ending, stats: Option<&StatsReport>) -> Result<W> {
-        let tail = Tail { frames: self.frames, ending: ending.clone(), stats: stats.cloned() };
+        let tail = Tail {
+            frames: self.frames,
+            ending: ending.clone(),
+            stats: stats.cloned(),
+        };
         self.frame(TAIL, &serde_json::to_vec(&tail)?)?;
         self.out.flush()?;
         Ok(self.out)
@@ -95,12 +99,20 @@ impl<R: Read> Recording<R> {
         let mut magic = [0; MAGIC.len()];
         match file.read_exact(&mut magic) {
             Ok(()) if &magic == MAGIC => {}
-            Ok(()) => bail!("it is no recording: it does not begin with {:?}", String::from_utf8_lossy(MAGIC).trim_end()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bail!("it is too short to be a recording"),
+            Ok(()) => bail!(
+                "it is no recording: it does not begin with {:?}",
+                String::from_utf8_lossy(MAGIC).trim_end()
+            ),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                bail!("it is too short to be a recording")
+            }
             Err(error) => return Err(error.into()),
         }
-        let Some((HEAD, head)) = frame(&mut file)? else { bail!("it has no head") };
-        let head = serde_json::from_slice(&head).context("its head is damaged or of another version")?;
+        let Some((HEAD, head)) = frame(&mut file)? else {
+            bail!("it has no head")
+        };
+        let head =
+            serde_json::from_slice(&head).context("its head is damaged or of another version")?;
         Ok(Recording { head, file })
     }
 
@@ -114,9 +126,12 @@ impl<R: Read> Recording<R> {
             let damaged = || format!("frame {frames} is damaged");
             match tag {
                 EVENT => take(Item::Event(decode(&payload).with_context(damaged)?)),
-                MARK => take(Item::Mark(serde_json::from_slice::<Mark>(&payload).with_context(damaged)?)),
+                MARK => take(Item::Mark(
+                    serde_json::from_slice::<Mark>(&payload).with_context(damaged)?,
+                )),
                 TAIL => {
-                    let tail: Tail = serde_json::from_slice(&payload).context("its tail is damaged")?;
+                    let tail: Tail =
+                        serde_json::from_slice(&payload).context("its tail is damaged")?;
                     if tail.frames != frames {
                         bail!("it holds {frames} items, its tail says {}", tail.frames);
                     }
@@ -149,7 +164,9 @@ fn frame(file: &mut impl Read) -> Result<Option<(u8, Vec<u8>)>> {
     let mut payload = vec![0; len as usize];
     match file.read_exact(&mut payload) {
         Ok(()) => Ok(Some((tag, payload))),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bail!("it was cut short inside a frame"),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            bail!("it was cut short inside a frame")
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -162,8 +179,12 @@ mod tests {
     use probes_common::event::{Exit, Header, Kind, Switch};
 
     fn head() -> Head {
-        let kernel =
-            KernelReport { release: "6.1.0".into(), version: "#1".into(), machine: "x86_64".into(), cpus: 2 };
+        let kernel = KernelReport {
+            release: "6.1.0".into(),
+            version: "#1".into(),
+            machine: "x86_64".into(),
+            cpus: 2,
+        };
         let context = Context {
             trace: "epoll-herd".into(),
             mode: Mode::Lab,
@@ -172,7 +193,11 @@ mod tests {
             attached: vec!["sched_waking".into()],
             timeline: None,
         };
-        Head { kernel, context, hooks: Vec::new() }
+        Head {
+            kernel,
+            context,
+            hooks: Vec::new(),
+        }
     }
 
     fn items() -> Vec<Item> {
@@ -183,11 +208,23 @@ mod tests {
             ..Header::default()
         };
         vec![
-            Item::Mark(Mark { ktime: 1, name: "scene".into(), data: serde_json::json!({"n": 1}) }),
-            Item::Event(Event { header: header(Kind::Exit), body: Body::Exit(Exit { pid: 1, tgid: 1 }) }),
+            Item::Mark(Mark {
+                ktime: 1,
+                name: "scene".into(),
+                data: serde_json::json!({"n": 1}),
+            }),
+            Item::Event(Event {
+                header: header(Kind::Exit),
+                body: Body::Exit(Exit { pid: 1, tgid: 1 }),
+            }),
             Item::Event(Event {
                 header: header(Kind::Switch),
-                body: Body::Switch(Switch { prev: 1, next: 2, prev_state: 0, flags: 3 }),
+                body: Body::Switch(Switch {
+                    prev: 1,
+                    next: 2,
+                    prev_state: 0,
+                    flags: 3,
+                }),
             }),
         ]
     }
@@ -197,7 +234,15 @@ mod tests {
         for item in items() {
             recorder.item(&item).unwrap();
         }
-        recorder.finish(&Ending { emitted: 2, ..Ending::default() }, None).unwrap()
+        recorder
+            .finish(
+                &Ending {
+                    emitted: 2,
+                    ..Ending::default()
+                },
+                None,
+            )
+            .unwrap()
     }
 
     fn read(bytes: &[u8]) -> Result<(Head, Vec<Item>, Tail)> {
@@ -221,13 +266,18 @@ mod tests {
         let whole = file();
         for len in 0..whole.len() {
             let error = read(&whole[..len]).unwrap_err().to_string();
-            assert!(error.contains("short") || error.contains("no head"), "{len}: {error}");
+            assert!(
+                error.contains("short") || error.contains("no head"),
+                "{len}: {error}"
+            );
         }
     }
 
     #[test]
     fn foreign_files_are_refused() {
-        let error = read(b"\x7fELF and so on, long enough").unwrap_err().to_string();
+        let error = read(b"\x7fELF and so on, long enough")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no recording"), "{error}");
     }
 

@@ -34,7 +34,12 @@ impl Ring {
         let page = rustix::param::page_size();
         let consumer = Mapping::new(map, 0, page, true)?;
         let producer = Mapping::new(map, page as u64, page + 2 * bytes as usize, false)?;
-        Ok(Ring { consumer, producer, page, mask: u64::from(bytes) - 1 })
+        Ok(Ring {
+            consumer,
+            producer,
+            page,
+            mask: u64::from(bytes) - 1,
+        })
     }
 
     /// Hands every finished record to `take`, oldest first, and frees its room. Returns how many.

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::herd::marks::Variant;
 use super::herd::question::{self, COST_HOLDS, COST_REFUTED, Question, Rule};
-use super::herd::{self, scenes, symbols};
+use super::herd::{self, calls, scenes, symbols};
 use super::{Context, Fold, LabOptions, Trace};
 use crate::evidence::Claim;
 use crate::lab::Lab;
@@ -55,7 +55,7 @@ impl Trace for AcceptHerd {
     }
 
     fn syscalls(&self) -> &'static [u32] {
-        herd::SYSCALLS
+        calls::FOLLOWED
     }
 
     fn symbols(&self) -> &'static [&'static str] {

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::herd::marks::Variant;
 use super::herd::question::{self, Question};
-use super::herd::{self, scenes, symbols};
+use super::herd::{self, calls, scenes, symbols};
 use super::{Context, Fold, LabOptions, Trace};
 use crate::evidence::Claim;
 use crate::lab::Lab;
@@ -83,7 +83,7 @@ impl Trace for EpollHerd {
     }
 
     fn syscalls(&self) -> &'static [u32] {
-        herd::SYSCALLS
+        calls::FOLLOWED
     }
 
     fn symbols(&self) -> &'static [&'static str] {

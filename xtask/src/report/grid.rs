@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn every_kind_of_end_has_its_mark() {
         let text = render(&columns(), false);
-        assert!(text.contains("herd          + 1.2 s          -"), "{text}");
-        assert!(text.contains("lost_one            ?          -"), "{text}");
+        assert!(text.contains("herd        + 1.2 s          -"), "{text}");
+        assert!(text.contains("lost_one          ?          -"), "{text}");
         assert!(text.contains("LOST host lost_one"), "{text}");
         assert!(
             text.contains("FAILED 6.1: the guest kernel panicked"),

@@ -47,7 +47,8 @@ impl Missing {
         cargo.args(["install", LINKER]);
         if let Self::Linker { llvm: Some(llvm) } = self {
             cargo
-                .args(["--version", LINKER_VERSION, "--no-default-features"])
+                .args(["--version", LINKER_VERSION, "--locked"])
+                .arg("--no-default-features")
                 .args(["--features", &format!("llvm-{llvm}")]);
         }
         cargo

@@ -91,6 +91,13 @@ pub fn run_in(kernels: Vec<Kernel>, missing: Vec<Column>, args: &TestArgs) -> Re
         done.push(column);
     }
     done.extend(missing);
+    // As the lock file has them, whatever could not be run.
+    let order: Vec<String> = Lock::read()?
+        .kernels
+        .into_iter()
+        .map(|pin| pin.label)
+        .collect();
+    done.sort_by_key(|column| order.iter().position(|label| *label == column.label));
     Ok(Collected {
         columns: done,
         ..Collected::default()

@@ -11,6 +11,23 @@ pub const EPOLL_PWAIT: u32 = 281;
 pub const ACCEPT4: u32 = 288;
 pub const EPOLL_PWAIT2: u32 = 441;
 
+pub const CONNECT: u32 = 42;
+
+/// All that the herd traces follow.
+pub static FOLLOWED: &[u32] = &[
+    POLL,
+    SELECT,
+    CONNECT,
+    ACCEPT,
+    EPOLL_WAIT,
+    EPOLL_CTL,
+    PSELECT6,
+    PPOLL,
+    EPOLL_PWAIT,
+    ACCEPT4,
+    EPOLL_PWAIT2,
+];
+
 pub const EAGAIN: i64 = -11;
 /// `EPOLL_CTL_DEL`; the other operations register.
 pub const CTL_DEL: u64 = 2;
@@ -25,7 +42,10 @@ pub fn is_accept(nr: u32) -> bool {
 /// A call in which a worker waits for a connection.
 pub fn is_waiting(nr: u32) -> bool {
     is_accept(nr)
-        || matches!(nr, POLL | PPOLL | SELECT | PSELECT6 | EPOLL_WAIT | EPOLL_PWAIT | EPOLL_PWAIT2)
+        || matches!(
+            nr,
+            POLL | PPOLL | SELECT | PSELECT6 | EPOLL_WAIT | EPOLL_PWAIT | EPOLL_PWAIT2
+        )
 }
 
 pub fn name(nr: u32) -> &'static str {
@@ -40,7 +60,7 @@ pub fn name(nr: u32) -> &'static str {
         EPOLL_PWAIT => "epoll_pwait",
         ACCEPT4 => "accept4",
         EPOLL_PWAIT2 => "epoll_pwait2",
-        42 => "connect",
+        CONNECT => "connect",
         _ => "syscall",
     }
 }
@@ -64,8 +84,11 @@ pub fn epoll_words(events: u32) -> String {
         (1 << 31, "EPOLLET"),
     ];
     let known = WORDS.iter().fold(0, |bits, (bit, _)| bits | bit);
-    let mut words: Vec<String> =
-        WORDS.iter().filter(|(bit, _)| events & bit != 0).map(|(_, word)| (*word).to_owned()).collect();
+    let mut words: Vec<String> = WORDS
+        .iter()
+        .filter(|(bit, _)| events & bit != 0)
+        .map(|(_, word)| (*word).to_owned())
+        .collect();
     if events & !known != 0 || events == 0 {
         words.push(format!("{:#x}", events & !known));
     }

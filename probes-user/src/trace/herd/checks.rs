@@ -21,14 +21,21 @@ impl Check {
 
     /// `connections: client 20, established 19`
     pub fn told(&self) -> String {
-        let counts: Vec<String> = self.counts.iter().map(|(who, count)| format!("{who} {count}")).collect();
+        let counts: Vec<String> = self
+            .counts
+            .iter()
+            .map(|(who, count)| format!("{who} {count}"))
+            .collect();
         format!("{}: {}", self.what, counts.join(", "))
     }
 }
 
 pub fn all(scene: &SceneResult) -> Vec<Check> {
-    let Some(end) = &scene.end else { return Vec::new() };
-    let own = |count: fn(&super::marks::WorkerCount) -> u64| end.workers.iter().map(count).sum::<u64>();
+    let Some(end) = &scene.end else {
+        return Vec::new();
+    };
+    let own =
+        |count: fn(&super::marks::WorkerCount) -> u64| end.workers.iter().map(count).sum::<u64>();
     vec![
         Check {
             what: "connections",
@@ -52,12 +59,18 @@ pub fn all(scene: &SceneResult) -> Vec<Check> {
         },
         Check {
             what: "EAGAIN",
-            counts: vec![("seen", scene.counts.eagain), ("by their own count", own(|worker| worker.eagain))],
+            counts: vec![
+                ("seen", scene.counts.eagain),
+                ("by their own count", own(|worker| worker.eagain)),
+            ],
             binding: true,
         },
         Check {
             what: "returns",
-            counts: vec![("seen", returns(scene)), ("by their own count", own(|worker| worker.returns))],
+            counts: vec![
+                ("seen", returns(scene)),
+                ("by their own count", own(|worker| worker.returns)),
+            ],
             binding: false,
         },
     ]
@@ -66,8 +79,11 @@ pub fn all(scene: &SceneResult) -> Vec<Check> {
 /// Connections that carry the port and the phase that the client noted for them.
 fn matched_ports(scene: &SceneResult) -> u64 {
     let key = |mark: &ConnectMark| (mark.client_port, mark.phase);
-    let mut established: Vec<(u16, u32)> =
-        scene.connections.iter().map(|connection| (connection.client_port, connection.phase)).collect();
+    let mut established: Vec<(u16, u32)> = scene
+        .connections
+        .iter()
+        .map(|connection| (connection.client_port, connection.phase))
+        .collect();
     let found = scene.connects.iter().filter(|mark| {
         let at = established.iter().position(|seen| *seen == key(mark));
         at.map(|at| established.swap_remove(at)).is_some()
@@ -81,7 +97,16 @@ fn returns(scene: &SceneResult) -> u64 {
         Variant::Accept => calls::is_accept,
         Variant::PollAccept | Variant::Poll => |nr| matches!(nr, calls::POLL | calls::PPOLL),
         Variant::Select => |nr| matches!(nr, calls::SELECT | calls::PSELECT6),
-        _ => |nr| matches!(nr, calls::EPOLL_WAIT | calls::EPOLL_PWAIT | calls::EPOLL_PWAIT2),
+        _ => |nr| {
+            matches!(
+                nr,
+                calls::EPOLL_WAIT | calls::EPOLL_PWAIT | calls::EPOLL_PWAIT2
+            )
+        },
     };
-    scene.workers.iter().map(|worker| worker.returned(waits)).sum()
+    scene
+        .workers
+        .iter()
+        .map(|worker| worker.returned(waits))
+        .sum()
 }

@@ -49,11 +49,16 @@ pub struct Connection {
     pub latency_ns: Option<u64>,
     pub winner: Option<u32>,
     pub accepted_at: Option<u64>,
+    /// Events of a worker are missing while it was under way: not judged.
+    pub gapped: bool,
 }
 
 impl Connection {
     pub fn registered_sleepers(&self) -> usize {
-        self.sleepers.iter().filter(|sleeper| sleeper.registered).count()
+        self.sleepers
+            .iter()
+            .filter(|sleeper| sleeper.registered)
+            .count()
     }
 
     /// The first woken; where none was, the one that got it.
@@ -76,7 +81,10 @@ pub struct Connections {
 impl Connections {
     /// Keeps the last `keep` in detail; None = all (a lab's number is bounded).
     pub fn new(keep: Option<usize>) -> Connections {
-        Connections { keep, ..Connections::default() }
+        Connections {
+            keep,
+            ..Connections::default()
+        }
     }
 
     pub fn open(&mut self, mut connection: Connection) -> ConnId {
@@ -91,7 +99,9 @@ impl Connections {
     }
 
     fn fold_oldest(&mut self) {
-        let Some(old) = self.recent.pop_front() else { return };
+        let Some(old) = self.recent.pop_front() else {
+            return;
+        };
         self.base += 1;
         if self.by_sock.get(&old.sock) == Some(&old.id) {
             self.by_sock.remove(&old.sock);
@@ -119,8 +129,11 @@ impl Connections {
 
     /// Totals by listening port, those still in detail included.
     pub fn totals(&self) -> std::collections::BTreeMap<u16, Totals> {
-        let mut totals: std::collections::BTreeMap<u16, Totals> =
-            self.folded.iter().map(|(port, totals)| (*port, totals.clone())).collect();
+        let mut totals: std::collections::BTreeMap<u16, Totals> = self
+            .folded
+            .iter()
+            .map(|(port, totals)| (*port, totals.clone()))
+            .collect();
         for connection in &self.recent {
             totals.entry(connection.port).or_default().add(connection);
         }
@@ -133,7 +146,12 @@ mod tests {
     use super::*;
 
     fn connection(sock: u64) -> Connection {
-        Connection { sock, port: 80, woken: vec![1], ..Connection::default() }
+        Connection {
+            sock,
+            port: 80,
+            woken: vec![1],
+            ..Connection::default()
+        }
     }
 
     #[test]

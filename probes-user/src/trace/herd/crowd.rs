@@ -5,7 +5,7 @@
 //! What could fool it is counted, never guessed: wakings without an owner, without a stack, from
 //! another phase, of tasks not yet seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use probes_common::event::{
@@ -24,6 +24,8 @@ use crate::stream::{Body, Event};
 
 const SYN_RECV: u8 = 3;
 const ESTABLISHED: u8 = 1;
+/// Listening sockets told apart on one port.
+const LISTENERS: usize = 1024;
 
 /// Positive controls and everything that could not be tied to a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub struct Crowd {
     pub gone: Gone,
     /// Waking to running, of all waiters woken.
     pub latency: Histogram,
+    /// Listening sockets seen in accept and epoll_ctl, by port; several = SO_REUSEPORT.
+    pub listeners: BTreeMap<u16, BTreeSet<u64>>,
     /// EAGAIN by listening port.
     pub eagain_by_port: BTreeMap<u16, u64>,
     /// The only port of a scene; None = any.
@@ -81,7 +85,10 @@ impl Crowd {
     pub fn closed(classifier: Rc<Classifier>, port: u16, workers: Vec<Worker>) -> Crowd {
         Crowd {
             classifier,
-            workers: workers.into_iter().map(|worker| (worker.pid, worker)).collect(),
+            workers: workers
+                .into_iter()
+                .map(|worker| (worker.pid, worker))
+                .collect(),
             port: Some(port),
             ..Crowd::default()
         }
@@ -89,7 +96,12 @@ impl Crowd {
 
     /// A watch's crowd: whoever appears, the last `keep` connections in detail.
     pub fn open(classifier: Rc<Classifier>, keep: usize) -> Crowd {
-        Crowd { classifier, connections: Connections::new(Some(keep)), open: true, ..Crowd::default() }
+        Crowd {
+            classifier,
+            connections: Connections::new(Some(keep)),
+            open: true,
+            ..Crowd::default()
+        }
     }
 
     pub fn event(&mut self, event: &Event, timeline: &mut Timeline) {
@@ -121,7 +133,10 @@ impl Crowd {
     fn worker(&mut self, header: &Header) -> Option<&mut Worker> {
         if self.open && !self.workers.contains_key(&header.pid) {
             let mut worker = Worker::new(header.pid, header.tgid);
-            worker.task.state = State::Running { since: header.ktime, woken: None };
+            worker.task.state = State::Running {
+                since: header.ktime,
+                woken: None,
+            };
             self.workers.insert(header.pid, worker);
         }
         let worker = self.workers.get_mut(&header.pid)?;
@@ -131,9 +146,13 @@ impl Crowd {
 
     fn waking(&mut self, header: &Header, waking: &Waking, timeline: &mut Timeline) {
         if self.open {
-            self.workers.entry(waking.target).or_insert_with(|| Worker::new(waking.target, 0));
+            self.workers
+                .entry(waking.target)
+                .or_insert_with(|| Worker::new(waking.target, 0));
         }
-        let Some(worker) = self.workers.get_mut(&waking.target) else { return };
+        let Some(worker) = self.workers.get_mut(&waking.target) else {
+            return;
+        };
         self.counts.wakings += 1;
         let cause = self.classifier.classify(waking);
         let waited = worker.waits_since().is_some();
@@ -144,8 +163,11 @@ impl Crowd {
             _ => None,
         };
         timeline.note(header.ktime, Lane::Worker(waking.target), || {
-            let how = if waited { "woken" } else { "waked, not asleep" };
-            format!("{how} by {}", cause.name())
+            match (waited, cause) {
+                (true, Cause::Connection) => "woken by conn.".to_owned(),
+                (true, cause) => format!("woken: {}", cause.name()),
+                (false, _) => "(not asleep)".to_owned(),
+            }
         });
         if cause == Cause::Connection && met == Met::Unknown {
             self.counts.unknown_state += 1;
@@ -170,7 +192,9 @@ impl Crowd {
                 _ => {}
             }
         }
-        let Some(worker) = self.workers.get_mut(&target) else { return };
+        let Some(worker) = self.workers.get_mut(&target) else {
+            return;
+        };
         if waited {
             *worker.wakeups.entry(cause).or_default() += 1;
             worker.episode = Some(Episode::new(conn));
@@ -192,7 +216,10 @@ impl Crowd {
 
     /// The connection that the waker was woken for; else the newest, if it is of the same phase.
     fn cascade_owner(&mut self, header: &Header) -> Option<ConnId> {
-        let of_waker = self.workers.get(&header.pid).and_then(|worker| worker.episode?.conn);
+        let of_waker = self
+            .workers
+            .get(&header.pid)
+            .and_then(|worker| worker.episode?.conn);
         if of_waker.is_some() {
             return of_waker;
         }
@@ -204,14 +231,21 @@ impl Crowd {
     fn switch(&mut self, header: &Header, switch: &Switch, timeline: &mut Timeline) {
         let now = header.ktime;
         if let Some(worker) = self.workers.get_mut(&switch.prev) {
-            let left = worker.task.switch_out(now, switch.prev_state, switch.flags & SWITCH_PREEMPT != 0);
+            let left =
+                worker
+                    .task
+                    .switch_out(now, switch.prev_state, switch.flags & SWITCH_PREEMPT != 0);
             if let Some(episode) = &mut worker.episode {
                 episode.switches += 1;
-                episode.on_cpu_ns += left.ran_ns;
+                episode.on_cpu_ns = episode.on_cpu_ns.saturating_add(left.ran_ns);
             }
             let waits = worker.waits_since().is_some();
             timeline.note(now, Lane::Worker(switch.prev), || {
-                if left.voluntary { "sleeps".to_owned() } else { "preempted".to_owned() }
+                if left.voluntary {
+                    "sleeps".to_owned()
+                } else {
+                    "preempted".to_owned()
+                }
             });
             if waits {
                 self.settle(switch.prev);
@@ -236,23 +270,31 @@ impl Crowd {
 
     /// A worker sleeps in its waiting call again: its episode is over.
     fn settle(&mut self, pid: u32) {
-        let Some(worker) = self.workers.get_mut(&pid) else { return };
-        let Some(episode) = worker.episode.take() else { return };
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
+        let Some(episode) = worker.episode.take() else {
+            return;
+        };
         let Some(id) = episode.conn else { return };
         worker.useless += u64::from(episode.useless());
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         connection.switches += episode.switches;
-        connection.on_cpu_ns += episode.on_cpu_ns;
+        connection.on_cpu_ns = connection.on_cpu_ns.saturating_add(episode.on_cpu_ns);
         connection.silent += u32::from(episode.silent());
         if episode.useless() {
             connection.useless += 1;
             connection.wasted_switches += episode.switches;
-            connection.wasted_ns += episode.on_cpu_ns;
+            connection.wasted_ns = connection.wasted_ns.saturating_add(episode.on_cpu_ns);
         }
     }
 
     fn sys_exit(&mut self, header: &Header, exit: &SysExit, timeline: &mut Timeline) {
-        let Some(worker) = self.worker(header) else { return };
+        let Some(worker) = self.worker(header) else {
+            return;
+        };
         worker.call = Call::None;
         *worker.returns.entry(exit.nr).or_default() += 1;
         if calls::is_waiting(exit.nr)
@@ -260,6 +302,7 @@ impl Crowd {
         {
             episode.returns += 1;
         }
+        self.listener(exit);
         if exit.nr == calls::EPOLL_CTL {
             let tgid = header.tgid;
             self.registrations.epoll_ctl(tgid, exit);
@@ -274,6 +317,17 @@ impl Crowd {
         }
     }
 
+    fn listener(&mut self, exit: &SysExit) {
+        let acts_on_one = calls::is_accept(exit.nr) || exit.nr == calls::EPOLL_CTL;
+        if !acts_on_one || exit.fd_state != calls::LISTEN || exit.fd_sock == 0 {
+            return;
+        }
+        let sockets = self.listeners.entry(exit.fd_port).or_default();
+        if sockets.len() < LISTENERS {
+            sockets.insert(exit.fd_sock);
+        }
+    }
+
     fn accepted(&mut self, header: &Header, exit: &SysExit) {
         self.counts.accepts += 1;
         if let Some(worker) = self.workers.get_mut(&header.pid) {
@@ -282,7 +336,10 @@ impl Crowd {
                 episode.won += 1;
             }
         }
-        let found = self.connections.by_sock(exit.new_sock).and_then(|id| self.connections.get_mut(id));
+        let found = self
+            .connections
+            .by_sock(exit.new_sock)
+            .and_then(|id| self.connections.get_mut(id));
         match found {
             // A pointer whose connection has been accepted already is a newer one's, not seen.
             Some(connection) if connection.winner.is_none() => {
@@ -298,9 +355,13 @@ impl Crowd {
         if self.eagain_by_port.len() < usize::from(u16::MAX) {
             *self.eagain_by_port.entry(port).or_default() += 1;
         }
-        let Some(worker) = self.workers.get_mut(&pid) else { return };
+        let Some(worker) = self.workers.get_mut(&pid) else {
+            return;
+        };
         worker.eagain += 1;
-        let Some(episode) = &mut worker.episode else { return };
+        let Some(episode) = &mut worker.episode else {
+            return;
+        };
         episode.eagain += 1;
         if let Some(connection) = episode.conn.and_then(|id| self.connections.get_mut(id)) {
             connection.eagain += 1;
@@ -355,7 +416,10 @@ impl Crowd {
         worker.comm = text(&fork.comm);
         worker.task.state = State::Runnable { woken: None };
         worker.call = Call::None;
-        let parent = self.workers.get(&fork.parent).map_or(fork.parent, |parent| parent.tgid);
+        let parent = self
+            .workers
+            .get(&fork.parent)
+            .map_or(fork.parent, |parent| parent.tgid);
         if parent != fork.child_tgid {
             self.registrations.inherit(parent, fork.child_tgid);
         }
@@ -375,13 +439,15 @@ impl Crowd {
         if exit.pid == exit.tgid {
             self.registrations.forget(exit.tgid);
         }
-        let Some(worker) = self.workers.remove(&exit.pid) else { return };
+        let Some(worker) = self.workers.remove(&exit.pid) else {
+            return;
+        };
         self.gone.workers += 1;
         self.gone.won += worker.won;
         self.gone.eagain += worker.eagain;
         self.gone.wakeups += worker.wakeups.values().sum::<u64>();
         self.gone.timer += worker.wakeups_by(Cause::Timer);
-        self.gone.on_cpu_ns += worker.task.on_cpu_ns;
+        self.gone.on_cpu_ns = self.gone.on_cpu_ns.saturating_add(worker.task.on_cpu_ns);
     }
 
     fn wait_wake(&mut self, wake: &WaitWake) {
@@ -395,7 +461,7 @@ impl Crowd {
 fn told(exit: &SysExit) -> String {
     let name = calls::name(exit.nr);
     match exit.ret {
-        calls::EAGAIN => format!("{name} → EAGAIN"),
+        calls::EAGAIN => "EAGAIN".to_owned(),
         ret if ret < 0 => format!("{name} → error {}", -ret),
         ret if calls::is_accept(exit.nr) => format!("{name} → fd {ret}"),
         ret => format!("{name} → {ret}"),
@@ -404,6 +470,9 @@ fn told(exit: &SysExit) -> String {
 
 /// A comm: up to the first NUL.
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -12,6 +12,7 @@ use super::stack::Classifier;
 use super::timeline::Timeline;
 use super::verdict;
 use crate::evidence::Ledger;
+use crate::stream::continuity::Gap;
 use crate::stream::{Event, Item, Mark};
 use crate::trace::{Context, Ending, Fold, Outcome};
 
@@ -48,12 +49,27 @@ impl LabFold {
     }
 
     fn mark(&mut self, mark: &Mark) {
+        match Gap::from_mark(mark) {
+            Ok(Some(gap)) => {
+                if let Some(scene) = &mut self.scene {
+                    scene.gap(gap, mark.ktime);
+                }
+                return;
+            }
+            Ok(None) => {}
+            Err(_) => self.damaged_marks += 1,
+        }
         match HerdMark::from_mark(mark) {
             Ok(Some(HerdMark::Scene(scene))) => {
                 self.close(None);
                 let empty = Crowd::open(self.classifier.clone(), LOBBY_CONNECTIONS);
                 let lobby = std::mem::replace(&mut self.lobby, empty);
-                self.scene = Some(Scene::new(scene, lobby, self.classifier.clone(), self.connections));
+                self.scene = Some(Scene::new(
+                    scene,
+                    lobby,
+                    self.classifier.clone(),
+                    self.connections,
+                ));
             }
             Ok(Some(HerdMark::Connect(connect))) => {
                 if let Some(scene) = &mut self.scene {
@@ -61,7 +77,11 @@ impl LabFold {
                 }
             }
             Ok(Some(HerdMark::SceneEnd(end))) => {
-                if self.scene.as_ref().is_some_and(|scene| scene.number() == end.scene) {
+                if self
+                    .scene
+                    .as_ref()
+                    .is_some_and(|scene| scene.number() == end.scene)
+                {
                     self.close(Some(end));
                 }
             }
@@ -89,9 +109,17 @@ impl LabFold {
     fn drawn(&self) -> Vec<String> {
         let workers = self.done.iter().flat_map(|scene| &scene.workers);
         let names: std::collections::BTreeMap<u32, String> = workers
-            .map(|worker| (worker.pid, worker.index.map_or_else(String::new, |index| format!("worker {index}"))))
+            .map(|worker| {
+                (
+                    worker.pid,
+                    worker
+                        .index
+                        .map_or_else(String::new, |index| format!("worker {index}")),
+                )
+            })
             .collect();
-        self.timeline.draw(|pid| names.get(&pid).cloned().unwrap_or_else(|| pid.to_string()))
+        self.timeline
+            .draw(|pid| names.get(&pid).cloned().unwrap_or_else(|| pid.to_string()))
     }
 }
 
@@ -112,10 +140,15 @@ impl Fold for LabFold {
         let findings = verdict::judge(self.questions, &self.done, self.plan.as_ref(), ending);
         let mut ledger = lab_ledger::ledger(&self.done);
         if self.damaged_marks > 0 {
-            ledger.remarks.push(format!("{} marks could not be read", self.damaged_marks));
+            ledger.remarks.push(format!(
+                "marks that could not be read: {}",
+                self.damaged_marks
+            ));
         }
         if findings.is_empty() && self.plan.is_some() {
-            ledger.remarks.push("no claim rests on the chosen scenes: numbers only".to_owned());
+            ledger
+                .remarks
+                .push("no claim rests on the chosen scenes: numbers only".to_owned());
         }
         ledger.timeline = self.drawn();
         Outcome { findings, ledger }

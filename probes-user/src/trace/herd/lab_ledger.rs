@@ -16,6 +16,7 @@ pub fn ledger(scenes: &[SceneResult]) -> Ledger {
         tables: vec![
             herd(scenes),
             cost(scenes),
+            balance(scenes),
             workers(scenes),
             connections(scenes),
             checks(scenes),
@@ -39,7 +40,6 @@ fn herd(scenes: &[SceneResult]) -> Table {
             ("woken_max", "max"),
             ("cascades_per_connection", "cascade"),
             ("silent_per_connection", "silent"),
-            ("eagain_per_connection", "EAGAIN"),
             ("useless_per_connection", "useless"),
         ],
     );
@@ -53,12 +53,15 @@ fn herd(scenes: &[SceneResult]) -> Table {
                 json!(scene.label()),
                 json!(totals.connections),
                 per(totals.sleepers),
-                if mutex { per(totals.registered) } else { Value::Null },
+                if mutex {
+                    per(totals.registered)
+                } else {
+                    Value::Null
+                },
                 per(totals.woken),
                 json!(totals.max_woken),
                 per(totals.cascades),
                 per(totals.silent),
-                per(totals.eagain),
                 per(totals.useless),
             ]
         })
@@ -69,18 +72,16 @@ fn herd(scenes: &[SceneResult]) -> Table {
 fn cost(scenes: &[SceneResult]) -> Table {
     let mut table = Table::new(
         "cost",
-        "Cost per connection, and balance (order: FIFO = longest asleep, LIFO = last to sleep)",
+        "Cost per connection (wasted = of workers that got nothing; run = from waking to running)",
         &[
             ("scene", "scene"),
+            ("eagain_per_connection", "EAGAIN"),
             ("switches_per_connection", "switches"),
             ("wasted_switches_per_connection", "wasted"),
             ("on_cpu_us_per_connection", "cpu µs"),
             ("wasted_us_per_connection", "wasted µs"),
-            ("wake_to_run_p50_us", "run µs"),
-            ("timer_wakeups_per_connection", "timer"),
-            ("gini_ratio", "Gini"),
-            ("busiest_ratio", "top"),
-            ("order", "order"),
+            ("wake_to_run_p50_us", "run p50 µs"),
+            ("wake_to_run_p99_us", "p99 µs"),
         ],
     );
     table.rows = scenes
@@ -88,16 +89,46 @@ fn cost(scenes: &[SceneResult]) -> Table {
         .map(|scene| {
             let totals = &scene.totals;
             let per = |sum| rounded(totals.per_connection(sum));
+            let latency =
+                |share| rounded(scene.latency.quantile(share).and_then(|ns| ratio(ns, 1000)));
             vec![
                 json!(scene.label()),
+                per(totals.eagain),
                 per(totals.switches),
                 per(totals.wasted_switches),
                 rounded(totals.us_per_connection(totals.on_cpu_ns)),
                 rounded(totals.us_per_connection(totals.wasted_ns)),
-                rounded(scene.latency.quantile(0.5).and_then(|ns| ratio(ns, 1000))),
-                rounded(ratio(scene.wakeups_by(Cause::Timer), totals.connections)),
+                latency(0.5),
+                latency(0.99),
+            ]
+        })
+        .collect();
+    table
+}
+
+fn balance(scenes: &[SceneResult]) -> Table {
+    let mut table = Table::new(
+        "balance",
+        "Balance, and who is woken first (FIFO longest asleep, LIFO last to sleep, first/last to be forked)",
+        &[
+            ("scene", "scene"),
+            ("gini_ratio", "Gini"),
+            ("busiest_ratio", "busiest"),
+            ("timer_wakeups_per_connection", "timer wakeups"),
+            ("order", "order"),
+        ],
+    );
+    table.rows = scenes
+        .iter()
+        .map(|scene| {
+            vec![
+                json!(scene.label()),
                 rounded(scene.gini()),
                 rounded(scene.busiest()),
+                rounded(ratio(
+                    scene.wakeups_by(Cause::Timer),
+                    scene.totals.connections,
+                )),
                 json!(Order::of(scene).told(scene.mark.variant)),
             ]
         })
@@ -106,10 +137,15 @@ fn cost(scenes: &[SceneResult]) -> Table {
 }
 
 fn workers(scenes: &[SceneResult]) -> Table {
-    let mut columns = vec![("scene", "scene"), ("index", "worker"), ("pid", "pid"), ("won_count", "won")];
+    let mut columns = vec![
+        ("scene", "scene"),
+        ("index", "#"),
+        ("pid", "pid"),
+        ("won_count", "won"),
+    ];
     columns.extend([
-        ("by_connection_count", "by conn"),
-        ("by_cascade_count", "cascade"),
+        ("by_connection_count", "conn."),
+        ("by_cascade_count", "casc."),
         ("by_timer_count", "timer"),
         ("by_lock_count", "lock"),
         ("by_other_count", "other"),
@@ -117,18 +153,33 @@ fn workers(scenes: &[SceneResult]) -> Table {
         ("eagain_count", "EAGAIN"),
         ("voluntary_switches_count", "vol."),
         ("involuntary_switches_count", "invol."),
-        ("on_cpu_ns", "cpu ns"),
+        ("on_cpu_us", "cpu µs"),
     ]);
     let mut table = Table::new("workers", "Workers", &columns).detailed();
     for scene in scenes {
         table.rows.extend(scene.workers.iter().map(|worker| {
-            let shown = [Cause::Connection, Cause::Cascade, Cause::Timer, Cause::LockHandoff];
-            let other: u64 = worker.wakeups.iter().filter(|(cause, _)| !shown.contains(cause)).map(|w| w.1).sum();
-            let mut row = vec![json!(scene.label()), json!(worker.index), json!(worker.pid), json!(worker.won)];
+            let shown = [
+                Cause::Connection,
+                Cause::Cascade,
+                Cause::Timer,
+                Cause::LockHandoff,
+            ];
+            let other: u64 = worker
+                .wakeups
+                .iter()
+                .filter(|(cause, _)| !shown.contains(cause))
+                .map(|w| w.1)
+                .sum();
+            let mut row = vec![
+                json!(scene.label()),
+                json!(worker.index),
+                json!(worker.pid),
+                json!(worker.won),
+            ];
             row.extend(shown.iter().map(|cause| json!(worker.wakeups_by(*cause))));
             row.extend([other, worker.useless, worker.eagain].map(Value::from));
             let task = &worker.task;
-            row.extend([task.voluntary, task.involuntary, task.on_cpu_ns].map(Value::from));
+            row.extend([task.voluntary, task.involuntary, task.on_cpu_ns / 1000].map(Value::from));
             row
         }));
     }
@@ -145,29 +196,40 @@ fn connections(scenes: &[SceneResult]) -> Table {
             ("client_port", "port"),
             ("sleepers_count", "asleep"),
             ("woken_count", "woken"),
-            ("cascades_count", "cascade"),
+            ("cascades_count", "casc."),
             ("silent_count", "silent"),
             ("eagain_count", "EAGAIN"),
-            ("first_woken_index", "first"),
-            ("winner_index", "winner"),
+            ("first_woken_index", "1st"),
+            ("winner_index", "won"),
             ("useless_count", "useless"),
-            ("wasted_ns", "wasted ns"),
-            ("wake_to_run_ns", "run ns"),
-            ("accept_ns", "accept ns"),
+            ("wasted_us", "wasted"),
+            ("wake_to_run_us", "run"),
+            ("accept_us", "acc. µs"),
         ],
     )
     .detailed();
     for scene in scenes {
-        table.rows.extend(scene.connections.iter().map(|connection| row(scene, connection)));
+        table.rows.extend(
+            scene
+                .connections
+                .iter()
+                .map(|connection| row(scene, connection)),
+        );
     }
     table
 }
 
 fn row(scene: &SceneResult, connection: &Connection) -> Vec<Value> {
     let index = |pid: Option<u32>| {
-        scene.workers.iter().find(|worker| Some(worker.pid) == pid).and_then(|worker| worker.index)
+        scene
+            .workers
+            .iter()
+            .find(|worker| Some(worker.pid) == pid)
+            .and_then(|worker| worker.index)
     };
-    let accept_ns = connection.accepted_at.map(|at| at.saturating_sub(connection.established_at));
+    let accept_ns = connection
+        .accepted_at
+        .map(|at| at.saturating_sub(connection.established_at));
     vec![
         json!(scene.label()),
         json!(connection.id),
@@ -180,18 +242,33 @@ fn row(scene: &SceneResult, connection: &Connection) -> Vec<Value> {
         json!(index(connection.woken.first().copied())),
         json!(index(connection.winner)),
         json!(connection.useless),
-        json!(connection.wasted_ns),
-        json!(connection.latency_ns),
-        json!(accept_ns),
+        micros(Some(connection.wasted_ns)),
+        micros(connection.latency_ns),
+        micros(accept_ns),
     ]
 }
 
+fn micros(ns: Option<u64>) -> Value {
+    rounded(ns.and_then(|ns| ratio(ns, 1000)))
+}
+
 fn checks(scenes: &[SceneResult]) -> Table {
-    let columns = [("scene", "scene"), ("what", "what"), ("agrees", "agrees"), ("counts", "counts")];
-    let mut table = Table::new("checks", "Independent counts of the same thing", &columns).detailed();
+    let columns = [
+        ("scene", "scene"),
+        ("what", "what"),
+        ("agrees", "agrees"),
+        ("counts", "counts"),
+    ];
+    let mut table =
+        Table::new("checks", "Independent counts of the same thing", &columns).detailed();
     for scene in scenes {
         table.rows.extend(scene.checks.iter().map(|check| {
-            vec![json!(scene.label()), json!(check.what), json!(check.agrees()), json!(check.told())]
+            vec![
+                json!(scene.label()),
+                json!(check.what),
+                json!(check.agrees()),
+                json!(check.told()),
+            ]
         }));
     }
     table

@@ -162,7 +162,11 @@ impl HerdMark {
             HerdMark::Listener(m) => ("listener", serde_json::to_value(m)?),
             HerdMark::Registration(m) => ("registration", serde_json::to_value(m)?),
         };
-        Ok(Mark { ktime, name: name.to_owned(), data })
+        Ok(Mark {
+            ktime,
+            name: name.to_owned(),
+            data,
+        })
     }
 
     /// None = not a mark of these traces.

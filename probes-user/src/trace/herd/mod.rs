@@ -49,25 +49,10 @@ pub static HOOKS: &[&str] = &[
     "sk_data_ready",
     "tcp_child_process",
     "tcp_child_process_exit",
-    "ep_poll_callback",
     "autoremove_wake_function",
     "ep_autoremove_wake_function",
     "pollwake",
-];
-
-/// x86-64 numbers of the calls in which a worker waits, accepts or registers, and the client's connect.
-pub static SYSCALLS: &[u32] = &[
-    7,   // poll
-    23,  // select
-    42,  // connect
-    43,  // accept
-    232, // epoll_wait
-    233, // epoll_ctl
-    270, // pselect6
-    271, // ppoll
-    281, // epoll_pwait
-    288, // accept4
-    441, // epoll_pwait2
+    "ep_poll_callback",
 ];
 
 pub fn fold(questions: &'static [Question], context: &Context) -> Box<dyn Fold> {
@@ -76,3 +61,8 @@ pub fn fold(questions: &'static [Question], context: &Context) -> Box<dyn Fold> 
         Mode::Watch => Box::new(watch_fold::WatchFold::new(context)),
     }
 }
+
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod tests;

@@ -16,14 +16,23 @@ pub fn of_scene(scene: &SceneResult) -> Numbers {
     put("connections_count", Value::from(totals.connections));
     put("workers_count", Value::from(scene.workers.len()));
     put("woken_max", Value::from(totals.max_woken));
-    put("wake_to_run_p50_ns", scene.latency.quantile(0.5).map_or(Value::Null, Value::from));
+    put(
+        "wake_to_run_p50_ns",
+        scene.latency.quantile(0.5).map_or(Value::Null, Value::from),
+    );
     put("busiest_ratio", rounded(scene.busiest()));
     put(
         "timer_wakeups_per_connection",
         rounded(ratio(scene.wakeups_by(Cause::Timer), totals.connections)),
     );
-    put("silent_per_connection", rounded(totals.per_connection(totals.silent)));
-    put("sleepers_mean", rounded(totals.per_connection(totals.sleepers)));
+    put(
+        "silent_per_connection",
+        rounded(totals.per_connection(totals.silent)),
+    );
+    put(
+        "sleepers_mean",
+        rounded(totals.per_connection(totals.sleepers)),
+    );
     numbers.extend(contrast(scene));
     numbers
 }
@@ -42,5 +51,8 @@ pub fn contrast(scene: &SceneResult) -> Numbers {
         ("wasted_ns_per_connection", per(totals.wasted_ns)),
         ("gini_ratio", rounded(scene.gini())),
     ];
-    named.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    named
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }

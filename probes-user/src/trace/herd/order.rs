@@ -19,6 +19,7 @@ pub struct Order {
     pub longest_asleep: Option<f64>,
     pub last_asleep: Option<f64>,
     pub first_registered: Option<f64>,
+    pub last_registered: Option<f64>,
     pub same: Option<f64>,
 }
 
@@ -29,7 +30,12 @@ impl Order {
             .iter()
             .filter(|connection| connection.sleepers.len() >= 2)
             .filter_map(|connection| Some((connection, connection.pick()?)))
-            .filter(|(connection, pick)| connection.sleepers.iter().any(|sleeper| sleeper.pid == *pick))
+            .filter(|(connection, pick)| {
+                connection
+                    .sleepers
+                    .iter()
+                    .any(|sleeper| sleeper.pid == *pick)
+            })
             .collect();
         let judged = picks.len() as u64;
         let share = |rule: fn(&[Sleeper]) -> Option<&Sleeper>| {
@@ -47,12 +53,13 @@ impl Order {
             longest_asleep: share(|sleepers| sleepers.iter().min_by_key(|sleeper| sleeper.since)),
             last_asleep: share(|sleepers| sleepers.iter().max_by_key(|sleeper| sleeper.since)),
             first_registered: share(|sleepers| sleepers.iter().min_by_key(|sleeper| sleeper.index)),
+            last_registered: share(|sleepers| sleepers.iter().max_by_key(|sleeper| sleeper.index)),
             same: ratio(by_pid.values().copied().max().unwrap_or(0), judged),
         }
     }
 
-    /// The rules that fit: FIFO = the longest asleep, LIFO = the last to sleep, first = the first forked,
-    /// same = always the same one.
+    /// The rules that fit: FIFO = the longest asleep, LIFO = the last to sleep, first and last = the
+    /// first and the last forked, same = always the same one.
     pub fn told(&self, variant: Variant) -> String {
         if self.judged < 2 {
             return "-".to_owned();
@@ -61,6 +68,7 @@ impl Order {
             (self.longest_asleep, "FIFO"),
             (self.last_asleep, "LIFO"),
             (self.first_registered, "first"),
+            (self.last_registered, "last"),
             (self.same, "same"),
         ];
         let fits: Vec<&str> = rules

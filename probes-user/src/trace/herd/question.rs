@@ -19,7 +19,8 @@ pub const SILENT_RATIO: f64 = 0.01;
 pub const ONE_HOLDS: &str = "in at least 99% of the judged connections exactly one waiter that was asleep is woken \
     by the connection; judged are connections that arrive alone, find at least 2 waiters asleep and show a waking; \
     if these are less than 90% of the scene (50% with the accept mutex), or over 1% show no waking: inconclusive";
-pub const ONE_REFUTED: &str = "more than 1% of the judged connections wake 2 or more sleeping waiters";
+pub const ONE_REFUTED: &str =
+    "more than 1% of the judged connections wake 2 or more sleeping waiters";
 
 pub const EVERY_HOLDS: &str = "in at least 95% of the judged connections every waiter that was asleep is woken by the \
     connection itself (cascades from worker to worker do not count); judged are connections that arrive alone, find \
@@ -60,8 +61,18 @@ impl Question {
         variant: Variant,
         contrasts: &'static [Variant],
     ) -> Question {
-        let claim = Claim { id, statement, holds_if: ONE_HOLDS, refuted_if: ONE_REFUTED };
-        Question { claim, variant, rule: Rule::One, contrasts }
+        let claim = Claim {
+            id,
+            statement,
+            holds_if: ONE_HOLDS,
+            refuted_if: ONE_REFUTED,
+        };
+        Question {
+            claim,
+            variant,
+            rule: Rule::One,
+            contrasts,
+        }
     }
 
     pub const fn every(
@@ -70,8 +81,18 @@ impl Question {
         variant: Variant,
         contrasts: &'static [Variant],
     ) -> Question {
-        let claim = Claim { id, statement, holds_if: EVERY_HOLDS, refuted_if: EVERY_REFUTED };
-        Question { claim, variant, rule: Rule::Every, contrasts }
+        let claim = Claim {
+            id,
+            statement,
+            holds_if: EVERY_HOLDS,
+            refuted_if: EVERY_REFUTED,
+        };
+        Question {
+            claim,
+            variant,
+            rule: Rule::Every,
+            contrasts,
+        }
     }
 }
 

@@ -84,8 +84,11 @@ impl Registrations {
     }
 
     pub fn forget(&mut self, tgid: u32) {
-        let ports: Vec<u16> =
-            self.by_process.range((tgid, 0)..=(tgid, u16::MAX)).map(|((_, port), _)| *port).collect();
+        let ports: Vec<u16> = self
+            .by_process
+            .range((tgid, 0)..=(tgid, u16::MAX))
+            .map(|((_, port), _)| *port)
+            .collect();
         for port in ports {
             self.by_process.remove(&(tgid, port));
             if let Some(processes) = self.standing.get_mut(&port) {
@@ -95,14 +98,20 @@ impl Registrations {
     }
 
     pub fn stands(&self, tgid: u32, port: u16) -> bool {
-        self.standing.get(&port).is_some_and(|processes| processes.contains(&tgid))
+        self.standing
+            .get(&port)
+            .is_some_and(|processes| processes.contains(&tgid))
     }
 
     pub fn any(&self, port: u16) -> bool {
-        self.standing.get(&port).is_some_and(|processes| !processes.is_empty())
+        self.standing
+            .get(&port)
+            .is_some_and(|processes| !processes.is_empty())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u32, u16, &Registration)> {
-        self.by_process.iter().map(|((tgid, port), registration)| (*tgid, *port, registration))
+        self.by_process
+            .iter()
+            .map(|((tgid, port), registration)| (*tgid, *port, registration))
     }
 }

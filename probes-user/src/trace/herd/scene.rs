@@ -11,10 +11,11 @@ use super::marks::{Arrival, ConnectMark, SceneEndMark, SceneMark, Variant};
 use super::stack::{Cause, Classifier};
 use super::timeline::{Lane, Timeline};
 use super::totals::Totals;
-use super::worker::Worker;
+use super::worker::{Call, Worker};
 use crate::evidence::Histogram;
 use crate::evidence::statistics::{gini, ratio};
 use crate::stream::Event;
+use crate::stream::continuity::Gap;
 
 /// A scene under way.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Scene {
     mark: SceneMark,
     crowd: Crowd,
     connects: Vec<ConnectMark>,
+    /// Times in which an event of a worker is missing.
+    gaps: Vec<(u64, u64)>,
     /// Connections of the run before this scene.
     first_index: u64,
 }
@@ -43,7 +46,12 @@ pub struct SceneResult {
 
 impl Scene {
     /// `lobby` knows what the workers did before the mark.
-    pub fn new(mark: SceneMark, lobby: Crowd, classifier: Rc<Classifier>, first_index: u64) -> Scene {
+    pub fn new(
+        mark: SceneMark,
+        lobby: Crowd,
+        classifier: Rc<Classifier>,
+        first_index: u64,
+    ) -> Scene {
         let workers = mark
             .workers
             .iter()
@@ -52,16 +60,26 @@ impl Scene {
                 let tgid = seen.map(|worker| worker.tgid).filter(|tgid| *tgid != 0);
                 let mut worker = Worker::new(id.pid, tgid.unwrap_or(id.pid));
                 worker.index = Some(id.index);
+                // Parked, or waiting for its turn to register: in no followed call until one is seen.
+                worker.call = Call::None;
                 if let Some(seen) = seen {
                     worker.task.state = seen.task.state;
-                    worker.call = seen.call;
+                    if seen.call != Call::Unknown {
+                        worker.call = seen.call;
+                    }
                 }
                 worker
             })
             .collect();
         let mut crowd = Crowd::closed(classifier, mark.port, workers);
         crowd.registrations = lobby.registrations;
-        Scene { mark, crowd, connects: Vec::new(), first_index }
+        Scene {
+            mark,
+            crowd,
+            connects: Vec::new(),
+            gaps: Vec::new(),
+            first_index,
+        }
     }
 
     pub fn event(&mut self, event: &Event, timeline: &mut Timeline) {
@@ -78,6 +96,12 @@ impl Scene {
         self.connects.push(mark);
     }
 
+    pub fn gap(&mut self, gap: Gap, until: u64) {
+        if self.crowd.workers.contains_key(&gap.pid) {
+            self.gaps.push((gap.since, until));
+        }
+    }
+
     pub fn connections_so_far(&self) -> u64 {
         self.first_index + self.connects.len() as u64
     }
@@ -87,7 +111,8 @@ impl Scene {
     }
 
     pub fn close(self, end: Option<SceneEndMark>) -> SceneResult {
-        let connections: Vec<Connection> = self.crowd.connections.iter().cloned().collect();
+        let mut connections: Vec<Connection> = self.crowd.connections.iter().cloned().collect();
+        mark_gapped(&mut connections, &self.gaps);
         let mut workers: Vec<Worker> = self.crowd.workers.into_values().collect();
         workers.sort_by_key(|worker| worker.index);
         let mut result = SceneResult {
@@ -103,6 +128,18 @@ impl Scene {
         };
         result.checks = checks::all(&result);
         result
+    }
+}
+
+/// A connection is under way until the next one is established.
+fn mark_gapped(connections: &mut [Connection], gaps: &[(u64, u64)]) {
+    let mut until = u64::MAX;
+    for connection in connections.iter_mut().rev() {
+        let from = connection.established_at;
+        connection.gapped = gaps
+            .iter()
+            .any(|(since, end)| *since < until && *end >= from);
+        until = from;
     }
 }
 
@@ -129,7 +166,10 @@ impl SceneResult {
     }
 
     pub fn wakeups_by(&self, cause: Cause) -> u64 {
-        self.workers.iter().map(|worker| worker.wakeups_by(cause)).sum()
+        self.workers
+            .iter()
+            .map(|worker| worker.wakeups_by(cause))
+            .sum()
     }
 }
 
@@ -171,11 +211,17 @@ mod tests {
     #[test]
     fn names_are_those_of_the_marks() {
         let as_mark = |variant: Variant| serde_json::to_value(variant).unwrap();
-        for variant in super::super::scenes::EPOLL_VARIANTS.iter().chain(super::super::scenes::ACCEPT_VARIANTS) {
+        for variant in super::super::scenes::EPOLL_VARIANTS
+            .iter()
+            .chain(super::super::scenes::ACCEPT_VARIANTS)
+        {
             assert_eq!(as_mark(*variant), variant_name(*variant));
         }
         for arrival in [Arrival::Sequential, Arrival::Burst, Arrival::LateAccept] {
-            assert_eq!(serde_json::to_value(arrival).unwrap(), arrival_name(arrival));
+            assert_eq!(
+                serde_json::to_value(arrival).unwrap(),
+                arrival_name(arrival)
+            );
         }
     }
 }

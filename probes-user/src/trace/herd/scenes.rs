@@ -97,11 +97,16 @@ fn plan(variants: &[Variant], late: &[Variant], options: &LabOptions) -> Plan {
             if late.contains(variant) {
                 arrivals.push(Arrival::LateAccept);
             }
-            arrivals.into_iter().map(|arrival| SceneSpec { variant: *variant, arrival })
+            arrivals.into_iter().map(|arrival| SceneSpec {
+                variant: *variant,
+                arrival,
+            })
         })
         .filter(|scene| wanted(*scene, &options.variants))
         .collect();
-    let delay = options.accept_delay.map(|delay| u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+    let delay = options
+        .accept_delay
+        .map(|delay| u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
     Plan {
         scenes,
         workers: options.workers.unwrap_or(DEFAULT_WORKERS),
@@ -140,25 +145,51 @@ mod tests {
     fn every_variant_is_run_one_at_a_time_and_in_bursts() {
         let plan = epoll_plan(&LabOptions::default());
         for variant in EPOLL_VARIANTS {
-            assert!(plan.asks_for(*variant, Arrival::Sequential) && plan.asks_for(*variant, Arrival::Burst));
+            assert!(
+                plan.asks_for(*variant, Arrival::Sequential)
+                    && plan.asks_for(*variant, Arrival::Burst)
+            );
         }
         assert_eq!((plan.workers, plan.connections, plan.burst), (4, 20, 4));
-        assert!(!accept_plan(&LabOptions::default()).asks_for(Variant::Accept, Arrival::LateAccept));
+        assert!(
+            !accept_plan(&LabOptions::default()).asks_for(Variant::Accept, Arrival::LateAccept)
+        );
     }
 
     #[test]
     fn scenes_are_chosen_by_part_of_their_label() {
-        let options = LabOptions { variants: vec!["exclusive/seq".to_owned()], ..LabOptions::default() };
+        let options = LabOptions {
+            variants: vec!["exclusive/seq".to_owned()],
+            ..LabOptions::default()
+        };
         let plan = epoll_plan(&options);
-        assert_eq!(plan.scenes, [SceneSpec { variant: Variant::Exclusive, arrival: Arrival::Sequential }]);
+        assert_eq!(
+            plan.scenes,
+            [SceneSpec {
+                variant: Variant::Exclusive,
+                arrival: Arrival::Sequential
+            }]
+        );
     }
 
     #[test]
     fn senseless_options_are_refused() {
         let refused = |options: LabOptions| epoll_plan(&options).checked().is_err();
-        assert!(refused(LabOptions { workers: Some(1), ..LabOptions::default() }));
-        assert!(refused(LabOptions { workers: Some(65), ..LabOptions::default() }));
-        assert!(refused(LabOptions { connections: Some(0), ..LabOptions::default() }));
-        assert!(refused(LabOptions { variants: vec!["no-such".to_owned()], ..LabOptions::default() }));
+        assert!(refused(LabOptions {
+            workers: Some(1),
+            ..LabOptions::default()
+        }));
+        assert!(refused(LabOptions {
+            workers: Some(65),
+            ..LabOptions::default()
+        }));
+        assert!(refused(LabOptions {
+            connections: Some(0),
+            ..LabOptions::default()
+        }));
+        assert!(refused(LabOptions {
+            variants: vec!["no-such".to_owned()],
+            ..LabOptions::default()
+        }));
     }
 }

@@ -85,10 +85,16 @@ impl Classifier {
     }
 
     pub fn classify(&self, waking: &Waking) -> Cause {
-        let depth = usize::try_from(waking.depth).unwrap_or(STACK_DEPTH).min(STACK_DEPTH);
+        let depth = usize::try_from(waking.depth)
+            .unwrap_or(STACK_DEPTH)
+            .min(STACK_DEPTH);
         let in_child = waking.flags & WAKING_IN_CHILD != 0;
         if depth == 0 {
-            return if in_child { Cause::Connection } else { Cause::Unknown };
+            return if in_child {
+                Cause::Connection
+            } else {
+                Cause::Unknown
+            };
         }
         self.read(&waking.stack[..depth], in_child)
     }
@@ -117,7 +123,11 @@ impl Classifier {
 
     /// A return address may stand one past its function, when the call was its last instruction.
     fn frame(&self, address: u64, position: usize) -> Option<Frame> {
-        let inside = if position == 0 { address } else { address.checked_sub(1)? };
+        let inside = if position == 0 {
+            address
+        } else {
+            address.checked_sub(1)?
+        };
         let after = self.ranges.partition_point(|range| range.0 <= inside);
         let (_, end, frame) = *self.ranges.get(after.checked_sub(1)?)?;
         (inside < end).then_some(frame)

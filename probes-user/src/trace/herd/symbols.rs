@@ -4,6 +4,7 @@
 //! them back out of stacks. Compiler clones (`ep_scan_ready_list.constprop.0`) count as the function.
 
 use super::stack::Cause;
+use crate::kernel::symbols::is_interrupt_boundary;
 
 /// What a frame says to a reader who comes from the top of the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,23 +71,7 @@ pub fn frame(name: &str) -> Option<Frame> {
     if let Some(found) = FRAMES.iter().find(|(known, _)| *known == plain) {
         return Some(found.1);
     }
-    is_interrupt_entry(plain).then_some(Frame::Boundary)
-}
-
-/// Is this where an interrupt or exception enters the kernel? (x86-64 names, 5.10 to 7.2.)
-fn is_interrupt_entry(name: &str) -> bool {
-    const PREFIXES: &[&str] = &["asm_sysvec_", "asm_exc_", "sysvec_"];
-    const NAMES: &[&str] = &[
-        "asm_common_interrupt",
-        "asm_spurious_interrupt",
-        "common_interrupt",
-        "ret_from_intr",
-        "apic_timer_interrupt",
-        "reschedule_interrupt",
-        "error_entry",
-        "asm_int3",
-    ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+    is_interrupt_boundary(plain).then_some(Frame::Boundary)
 }
 
 #[cfg(test)]
@@ -95,13 +80,19 @@ mod tests {
 
     #[test]
     fn clones_count_as_the_function() {
-        assert_eq!(frame("ep_scan_ready_list.constprop.0"), Some(Frame::Decides(Cause::Cascade)));
+        assert_eq!(
+            frame("ep_scan_ready_list.constprop.0"),
+            Some(Frame::Decides(Cause::Cascade))
+        );
         assert_eq!(frame("handle_softirqs.cold"), Some(Frame::Boundary));
     }
 
     #[test]
     fn interrupt_entries_are_boundaries_and_plain_functions_say_nothing() {
-        assert_eq!(frame("asm_sysvec_apic_timer_interrupt"), Some(Frame::Boundary));
+        assert_eq!(
+            frame("asm_sysvec_apic_timer_interrupt"),
+            Some(Frame::Boundary)
+        );
         assert_eq!(frame("asm_common_interrupt"), Some(Frame::Boundary));
         assert_eq!(frame("try_to_wake_up"), None);
     }

@@ -24,9 +24,7 @@ pub enum State {
         interruptible: bool,
     },
     /// Woken, not yet runnable.
-    WakePending {
-        at: u64,
-    },
+    WakePending { at: u64 },
     Runnable {
         /// When it was woken; None = preempted.
         woken: Option<u64>,
@@ -67,7 +65,10 @@ impl Task {
     /// Asleep until something happens; a sleep for a lock or a device does not count.
     pub fn asleep_since(&self) -> Option<u64> {
         match self.state {
-            State::Asleep { since, interruptible: true } => Some(since),
+            State::Asleep {
+                since,
+                interruptible: true,
+            } => Some(since),
             _ => None,
         }
     }
@@ -83,7 +84,10 @@ impl Task {
                 Met::Unknown
             }
             State::Running { since, .. } => {
-                self.state = State::Running { since, woken: Some(now) };
+                self.state = State::Running {
+                    since,
+                    woken: Some(now),
+                };
                 Met::NotAsleep
             }
             State::WakePending { .. } | State::Runnable { .. } => Met::NotAsleep,
@@ -107,7 +111,10 @@ impl Task {
             State::Runnable { woken } => woken,
             State::Unknown | State::Running { .. } | State::Asleep { .. } => None,
         };
-        self.state = State::Running { since: now, woken: None };
+        self.state = State::Running {
+            since: now,
+            woken: None,
+        };
         woken.map(|at| now.saturating_sub(at))
     }
 
@@ -119,18 +126,23 @@ impl Task {
         let voluntary = !preempted && prev_state & !REPORTED_PREEMPTED != 0;
         self.state = match (voluntary, pending) {
             (true, Some(at)) => State::WakePending { at },
-            (true, None) => {
-                State::Asleep { since: now, interruptible: prev_state & INTERRUPTIBLE != 0 }
-            }
+            (true, None) => State::Asleep {
+                since: now,
+                interruptible: prev_state & INTERRUPTIBLE != 0,
+            },
             (false, _) => State::Runnable { woken: None },
         };
-        self.on_cpu_ns += ran_ns;
+        self.on_cpu_ns = self.on_cpu_ns.saturating_add(ran_ns);
         if voluntary {
             self.voluntary += 1;
         } else {
             self.involuntary += 1;
         }
-        Left { ran_ns, voluntary, asleep: voluntary && pending.is_none() }
+        Left {
+            ran_ns,
+            voluntary,
+            asleep: voluntary && pending.is_none(),
+        }
     }
 }
 
@@ -139,7 +151,13 @@ mod tests {
     use super::*;
 
     fn running() -> Task {
-        Task { state: State::Running { since: 0, woken: None }, ..Task::default() }
+        Task {
+            state: State::Running {
+                since: 0,
+                woken: None,
+            },
+            ..Task::default()
+        }
     }
 
     #[test]

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 /// More than a connection has to tell, less than a terminal can bear.
 const MAX_NOTES: usize = 400;
 const WIDTH: usize = 100;
-const TIME_WIDTH: usize = 10;
+const TIME_WIDTH: usize = 8;
+const CLIENT_WIDTH: usize = 13;
+const SOFTIRQ_WIDTH: usize = 12;
+/// Workers drawn; more do not fit.
+const WORKERS: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
@@ -33,7 +37,10 @@ pub struct Timeline {
 
 impl Timeline {
     pub fn new(wanted: Option<u64>) -> Timeline {
-        Timeline { wanted, ..Timeline::default() }
+        Timeline {
+            wanted,
+            ..Timeline::default()
+        }
     }
 
     /// A connection begins; `phase` 0 = no phases, the next connection ends this one.
@@ -56,7 +63,11 @@ impl Timeline {
 
     pub fn note(&mut self, at: u64, lane: Lane, text: impl FnOnce() -> String) {
         if self.active() {
-            self.notes.push(Note { at, lane, text: text() });
+            self.notes.push(Note {
+                at,
+                lane,
+                text: text(),
+            });
         }
     }
 
@@ -70,20 +81,35 @@ impl Timeline {
         };
         let mut notes = self.notes.clone();
         notes.sort_by_key(|note| note.at);
+        let workers: BTreeSet<Lane> = notes
+            .iter()
+            .map(|note| note.lane)
+            .filter(|lane| matches!(lane, Lane::Worker(_)))
+            .collect();
         let mut lanes = vec![Lane::Client, Lane::Softirq];
-        let workers: BTreeSet<Lane> =
-            notes.iter().map(|note| note.lane).filter(|lane| matches!(lane, Lane::Worker(_))).collect();
-        lanes.extend(&workers);
-        let shown = lanes.len().min(7);
-        let width = (WIDTH - TIME_WIDTH) / shown;
-        let mut lines = vec![format!("connection {wanted}, µs since connect()")];
-        lines.push(row("µs", lanes[..shown].iter().map(|lane| heading(*lane, &name)), width));
+        lanes.extend(workers.iter().take(WORKERS));
+        let drawn = workers.len().clamp(1, WORKERS);
+        let width = (WIDTH - TIME_WIDTH - CLIENT_WIDTH - SOFTIRQ_WIDTH) / drawn;
+        let mut widths = vec![CLIENT_WIDTH, SOFTIRQ_WIDTH];
+        widths.resize(lanes.len(), width.min(24));
+        let headings: Vec<String> = lanes.iter().map(|lane| heading(*lane, &name)).collect();
+        let mut lines = vec![
+            format!("connection {wanted}, µs since connect()"),
+            row("µs", &headings, &widths),
+        ];
         for note in &notes {
-            let Some(column) = lanes[..shown].iter().position(|lane| *lane == note.lane) else { continue };
-            lines.push(row(&micros(origin, note.at), cells(column, &note.text), width));
+            let Some(column) = lanes.iter().position(|lane| *lane == note.lane) else {
+                continue;
+            };
+            let mut cells = vec![String::new(); lanes.len()];
+            cells[column].clone_from(&note.text);
+            lines.push(row(&micros(origin, note.at), &cells, &widths));
         }
-        if lanes.len() > shown {
-            lines.push(format!("({} more workers not drawn)", lanes.len() - shown));
+        if workers.len() > WORKERS {
+            lines.push(format!(
+                "({} more workers not drawn)",
+                workers.len() - WORKERS
+            ));
         }
         lines
     }
@@ -97,21 +123,25 @@ fn heading(lane: Lane, name: &impl Fn(u32) -> String) -> String {
     }
 }
 
-fn cells(column: usize, text: &str) -> impl Iterator<Item = String> {
-    std::iter::repeat_n(String::new(), column).chain(std::iter::once(text.to_owned()))
-}
-
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one connection")]
 fn micros(origin: u64, at: u64) -> String {
-    let (sign, ns) = if at < origin { ("-", origin - at) } else { ("", at - origin) };
+    let (sign, ns) = if at < origin {
+        ("-", origin - at)
+    } else {
+        ("", at - origin)
+    };
     format!("{sign}{:.1}", ns as f64 / 1000.0)
 }
 
-fn row(time: &str, cells: impl Iterator<Item = String>, width: usize) -> String {
-    let mut line = format!("{time:>width$}", width = TIME_WIDTH - 2);
-    for cell in cells {
-        let cut: String = cell.chars().take(width - 1).collect();
-        line.push_str(&format!(" {cut:<fill$}", fill = width - 1));
+fn row(time: &str, cells: &[String], widths: &[usize]) -> String {
+    let mut line = format!("{time:>TIME_WIDTH$}");
+    for (cell, width) in cells.iter().zip(widths) {
+        let mut text: String = cell.chars().take(width - 1).collect();
+        if text.len() < cell.len() {
+            text.pop();
+            text.push('…');
+        }
+        line.push_str(&format!(" {text:<fill$}", fill = width - 1));
     }
     line.trim_end().to_owned()
 }
@@ -132,7 +162,10 @@ mod tests {
         timeline.note(9_100, Lane::Softirq, || "too late".to_owned());
         let lines = timeline.draw(|pid| format!("w{pid}"));
         assert_eq!(lines.len(), 4, "{lines:?}");
-        assert!(lines[3].trim_start().starts_with("2.5") && lines[3].ends_with("woken"), "{lines:?}");
+        assert!(
+            lines[3].trim_start().starts_with("2.5") && lines[3].ends_with("woken"),
+            "{lines:?}"
+        );
     }
 
     #[test]
@@ -143,13 +176,19 @@ mod tests {
             timeline.note(u64::from(pid), Lane::Worker(pid), || "x".repeat(80));
         }
         let lines = timeline.draw(|pid| pid.to_string());
-        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{lines:?}"
+        );
         assert!(lines.last().unwrap().contains("more workers"));
     }
 
     #[test]
     fn a_connection_that_never_came_is_told() {
-        assert_eq!(Timeline::new(Some(7)).draw(|_| String::new()), ["connection 7 was not seen"]);
+        assert_eq!(
+            Timeline::new(Some(7)).draw(|_| String::new()),
+            ["connection 7 was not seen"]
+        );
         assert!(Timeline::new(None).draw(|_| String::new()).is_empty());
     }
 }

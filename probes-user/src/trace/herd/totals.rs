@@ -51,9 +51,9 @@ impl Totals {
         self.eagain += u64::from(connection.eagain);
         self.useless += u64::from(connection.useless);
         self.switches += u64::from(connection.switches);
-        self.on_cpu_ns += connection.on_cpu_ns;
+        self.on_cpu_ns = self.on_cpu_ns.saturating_add(connection.on_cpu_ns);
         self.wasted_switches += u64::from(connection.wasted_switches);
-        self.wasted_ns += connection.wasted_ns;
+        self.wasted_ns = self.wasted_ns.saturating_add(connection.wasted_ns);
         if sleepers >= 2 {
             self.crowded += 1;
             self.crowded_woken += woken;

@@ -9,17 +9,14 @@ use super::connection::Connection;
 use super::marks::{Arrival, Variant};
 use super::numbers::{self, Numbers};
 use super::question::{
-    EVERY_RATIO, JUDGED_RATIO, JUDGED_RATIO_MUTEX, ONE_RATIO, Question, Rule, SILENT_RATIO, USELESS_LIMIT,
+    EVERY_RATIO, JUDGED_RATIO, JUDGED_RATIO_MUTEX, ONE_RATIO, Question, Rule, SILENT_RATIO,
+    USELESS_LIMIT,
 };
 use super::scene::{SceneResult, label};
 use super::scenes::Plan;
 use crate::evidence::statistics::{ratio, rounded};
 use crate::evidence::{ClaimResult, Finding};
 use crate::trace::Ending;
-
-/// Hooks without which no claim of the herd traces can be judged.
-pub const NEEDED: &[&str] =
-    &["sched_waking", "sched_wakeup", "sched_switch", "sys_enter", "sys_exit", "inet_sock_set_state"];
 
 /// Records of these kinds take no part in a verdict; losing them costs detail only.
 const NOT_USED: &[&str] = &["WaitWake", "DataReady", "Exec", "Fork"];
@@ -36,7 +33,9 @@ pub fn judge(
 ) -> Vec<Finding> {
     questions
         .iter()
-        .filter(|question| plan.is_none_or(|plan| plan.asks_for(question.variant, Arrival::Sequential)))
+        .filter(|question| {
+            plan.is_none_or(|plan| plan.asks_for(question.variant, Arrival::Sequential))
+        })
         .map(|question| settle(question, scenes, ending))
         .collect()
 }
@@ -76,26 +75,45 @@ fn usable<'a>(
 ) -> Result<&'a SceneResult, Blocked> {
     run_is_sound(ending)?;
     let name = label(variant, Arrival::Sequential);
-    let Some(scene) = scenes.iter().find(|scene| scene.is(variant, Arrival::Sequential)) else {
-        let why = if ending.interrupted { "interrupted before" } else { "the lab never came to" };
+    let Some(scene) = scenes
+        .iter()
+        .find(|scene| scene.is(variant, Arrival::Sequential))
+    else {
+        let why = if ending.interrupted {
+            "interrupted before"
+        } else {
+            "the lab never came to"
+        };
         return Err(inconclusive(format!("{why} scene {name}")));
     };
     let Some(end) = &scene.end else {
         return Err(inconclusive(format!("scene {name} has no end")));
     };
     if !end.complete {
-        return Err(inconclusive(format!("scene {name}: not every connection was made and accepted")));
+        return Err(inconclusive(format!(
+            "scene {name}: not every connection was made and accepted"
+        )));
     }
-    if let Some(check) = scene.checks.iter().find(|check| check.binding && !check.agrees()) {
-        return Err(inconclusive(format!("independent counts differ, {}", check.told())));
+    if let Some(check) = scene
+        .checks
+        .iter()
+        .find(|check| check.binding && !check.agrees())
+    {
+        return Err(inconclusive(format!(
+            "independent counts differ, {}",
+            check.told()
+        )));
     }
     controls_spoke(scene)?;
     Ok(scene)
 }
 
 fn run_is_sound(ending: &Ending) -> Result<(), Blocked> {
-    if let Some((hook, why)) = ending.missing.iter().find(|(hook, _)| NEEDED.contains(&hook.as_str())) {
-        return Err((ClaimResult::Unsupported, format!("{hook} did not attach: {why}")));
+    if let Some((hook, why)) = ending.missing.first() {
+        return Err((
+            ClaimResult::Unsupported,
+            format!("{hook} did not attach: {why}"),
+        ));
     }
     if let Some(error) = &ending.lab_error {
         return Err(inconclusive(format!("a step of the lab failed: {error}")));
@@ -114,21 +132,44 @@ fn run_is_sound(ending: &Ending) -> Result<(), Blocked> {
 
 fn controls_spoke(scene: &SceneResult) -> Result<(), Blocked> {
     let counts = &scene.counts;
-    let silent = [(counts.established, "inet_sock_set_state"), (counts.wakings, "sched_waking")];
+    let silent = [
+        (counts.established, "inet_sock_set_state"),
+        (counts.wakings, "sched_waking"),
+    ];
     if let Some((_, hook)) = silent.iter().find(|(count, _)| *count == 0) {
-        return Err(inconclusive(format!("positive control silent: {hook} never fired for this scene")));
+        return Err(inconclusive(format!(
+            "positive control silent: {hook} never fired for this scene"
+        )));
     }
-    if scene.connections.iter().all(|connection| connection.wakings == 0) {
-        return Err(inconclusive("positive control silent: no waking came from a connection".to_owned()));
+    if scene
+        .connections
+        .iter()
+        .all(|connection| connection.wakings == 0)
+    {
+        return Err(inconclusive(
+            "positive control silent: no waking came from a connection".to_owned(),
+        ));
     }
     let open = [
-        (counts.unattributed, "wakings by a connection that nobody knows"),
-        (counts.wrong_phase, "wakings by a connection of another phase"),
-        (counts.no_stack, "wakings beside a connection without a stack"),
-        (counts.unknown_state, "wakings of tasks whose state was not known"),
+        (
+            counts.unattributed,
+            "wakings by a connection that nobody knows",
+        ),
+        (
+            counts.wrong_phase,
+            "wakings by a connection of another phase",
+        ),
+        (
+            counts.no_stack,
+            "wakings beside a connection without a stack",
+        ),
+        (
+            counts.unknown_state,
+            "wakings of tasks whose state was not known",
+        ),
     ];
     match open.iter().find(|(count, _)| *count > 0) {
-        Some((count, what)) => Err(inconclusive(format!("{count} {what}"))),
+        Some((count, what)) => Err(inconclusive(format!("{what}: {count}"))),
         None => Ok(()),
     }
 }
@@ -139,20 +180,35 @@ fn judged(scene: &SceneResult) -> Result<Vec<&Connection>, Blocked> {
     let candidates: Vec<&Connection> = scene
         .connections
         .iter()
-        .filter(|connection| connection.sleepers.len() >= 2)
+        .filter(|connection| connection.sleepers.len() >= 2 && !connection.gapped)
         .filter(|connection| !mutex || connection.registered_sleepers() >= 1)
         .collect();
-    let silent = candidates.iter().filter(|connection| connection.wakings == 0).count();
+    let silent = candidates
+        .iter()
+        .filter(|connection| connection.wakings == 0)
+        .count();
     if ratio(silent as u64, candidates.len() as u64).is_some_and(|share| share > SILENT_RATIO) {
-        let why = format!("{silent} of {} connections show no waking at all", candidates.len());
+        let why = format!(
+            "{silent} of {} connections show no waking at all",
+            candidates.len()
+        );
         return Err(inconclusive(format!("positive control silent: {why}")));
     }
-    let judged: Vec<&Connection> =
-        candidates.into_iter().filter(|connection| !connection.woken.is_empty()).collect();
-    let floor = if mutex { JUDGED_RATIO_MUTEX } else { JUDGED_RATIO };
+    let judged: Vec<&Connection> = candidates
+        .into_iter()
+        .filter(|connection| !connection.woken.is_empty())
+        .collect();
+    let floor = if mutex {
+        JUDGED_RATIO_MUTEX
+    } else {
+        JUDGED_RATIO
+    };
     let made = scene.connections.len();
     if ratio(judged.len() as u64, made as u64).is_none_or(|share| share < floor) {
-        let why = format!("only {} of {made} connections met two or more sleeping waiters", judged.len());
+        let why = format!(
+            "only {} of {made} connections met two or more sleeping waiters",
+            judged.len()
+        );
         return Err(inconclusive(why));
     }
     Ok(judged)
@@ -166,7 +222,13 @@ fn decide(
     let judged = judged(scene)?;
     let count = judged.len() as u64;
     numbers.insert("judged_count".to_owned(), Value::from(count));
-    let holds = |yes| if yes { ClaimResult::Holds } else { ClaimResult::Refuted };
+    let holds = |yes| {
+        if yes {
+            ClaimResult::Holds
+        } else {
+            ClaimResult::Refuted
+        }
+    };
     let totals = super::totals::Totals::of(judged.iter().copied());
     let woken = totals.per_connection(totals.woken).unwrap_or(0.0);
     let asleep = totals.per_connection(totals.sleepers).unwrap_or(0.0);
@@ -185,7 +247,12 @@ fn decide(
             let share = ratio(every, count);
             numbers.insert("every_ratio".to_owned(), rounded(share));
             let cascades = totals.per_connection(totals.cascades).unwrap_or(0.0);
-            let why = format!("{shared}; {every} of {count} woke all; {cascades:.1} more by cascade");
+            let mut why = format!("{shared}; {every} of {count} connections woke all");
+            if cascades > 0.0 {
+                why.push_str(&format!(
+                    "; {cascades:.1} more per connection are woken by one another"
+                ));
+            }
             Ok((holds(share >= Some(EVERY_RATIO)), why))
         }
         Rule::NoneUseless => {
@@ -202,9 +269,19 @@ fn decide(
 }
 
 /// Adds the contrasting scenes' numbers, and their herd in a few words.
-fn contrast(question: &Question, scenes: &[SceneResult], numbers: &mut Numbers, because: &mut String) {
+fn contrast(
+    question: &Question,
+    scenes: &[SceneResult],
+    numbers: &mut Numbers,
+    because: &mut String,
+) {
     for variant in question.contrasts {
-        let Some(scene) = scenes.iter().find(|scene| scene.is(*variant, Arrival::Sequential)) else { continue };
+        let Some(scene) = scenes
+            .iter()
+            .find(|scene| scene.is(*variant, Arrival::Sequential))
+        else {
+            continue;
+        };
         let name = super::scene::variant_name(*variant);
         for (key, value) in numbers::contrast(scene) {
             numbers.insert(format!("{}_{key}", name.replace('-', "_")), value);

@@ -16,11 +16,27 @@ pub fn table<'a>(counts: impl Iterator<Item = (String, &'a Counts)>) -> Table {
         ("woke", "woke"),
         ("calls_count", "calls"),
     ];
-    let mut table = Table::new("wait_queue", "Wait-queue entries called (function probes)", &columns).detailed();
+    let mut table = Table::new(
+        "wait_queue",
+        "Wait-queue entries called (function probes)",
+        &columns,
+    )
+    .detailed();
     for (scene, counts) in counts {
-        table.rows.extend(counts.wait_wakes.iter().map(|((function, exclusive, woke), calls)| {
-            vec![json!(scene), json!(name(*function)), json!(exclusive), json!(woke), json!(calls)]
-        }));
+        table.rows.extend(
+            counts
+                .wait_wakes
+                .iter()
+                .map(|((function, exclusive, woke), calls)| {
+                    vec![
+                        json!(scene),
+                        json!(name(*function)),
+                        json!(exclusive),
+                        json!(woke),
+                        json!(calls),
+                    ]
+                }),
+        );
     }
     table
 }

@@ -49,12 +49,17 @@ impl WatchFold {
 
     fn task(&mut self, ktime: u64, mark: TaskMark) {
         let workers = &mut self.crowd.workers;
-        let worker = workers.entry(mark.pid).or_insert_with(|| Worker::new(mark.pid, mark.tgid));
+        let worker = workers
+            .entry(mark.pid)
+            .or_insert_with(|| Worker::new(mark.pid, mark.tgid));
         worker.tgid = mark.tgid;
         worker.comm = mark.comm;
         // What the events say is newer than what /proc said.
         if worker.task.state == State::Unknown && mark.asleep {
-            worker.task.state = State::Asleep { since: ktime, interruptible: true };
+            worker.task.state = State::Asleep {
+                since: ktime,
+                interruptible: true,
+            };
         }
         if worker.call == Call::Unknown
             && let Some(nr) = mark.syscall
@@ -71,8 +76,14 @@ impl WatchFold {
             }
             HerdMark::Registration(registration) => {
                 let pid = registration.pid;
-                let tgid = self.crowd.workers.get(&pid).map_or(pid, |worker| worker.tgid);
-                self.crowd.registrations.set(tgid, registration.port, registration.events);
+                let tgid = self
+                    .crowd
+                    .workers
+                    .get(&pid)
+                    .map_or(pid, |worker| worker.tgid);
+                self.crowd
+                    .registrations
+                    .set(tgid, registration.port, registration.events);
             }
             _ => {}
         }
@@ -101,15 +112,26 @@ impl Fold for WatchFold {
         let mut ledger = watch_ledger::ledger(&self);
         let lost: u64 = ending.lost.values().sum();
         if lost > 0 {
-            ledger.remarks.insert(0, format!("{lost} records lost: all numbers are too low"));
+            ledger.remarks.insert(
+                0,
+                format!("records lost, so that all numbers are too low: {lost}"),
+            );
         }
         for (hook, why) in &ending.missing {
-            ledger.remarks.insert(0, format!("{hook} did not attach ({why}): what rests on it is missing"));
+            ledger.remarks.insert(
+                0,
+                format!("{hook} did not attach ({why}): what rests on it is missing"),
+            );
         }
-        ledger.timeline = self.timeline.draw(|pid| match self.crowd.workers.get(&pid) {
-            Some(worker) if !worker.comm.is_empty() => format!("{} {pid}", worker.comm),
-            _ => pid.to_string(),
-        });
-        Outcome { findings: Vec::new(), ledger }
+        ledger.timeline = self
+            .timeline
+            .draw(|pid| match self.crowd.workers.get(&pid) {
+                Some(worker) if !worker.comm.is_empty() => format!("{} {pid}", worker.comm),
+                _ => pid.to_string(),
+            });
+        Outcome {
+            findings: Vec::new(),
+            ledger,
+        }
     }
 }

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::calls;
 use super::stack::Cause;
 use super::totals::Totals;
+use super::wait_queue;
 use super::watch_fold::WatchFold;
 use super::watch_remarks;
 use super::worker::Worker;
-use super::wait_queue;
 use crate::evidence::statistics::{ratio, rounded};
 use crate::evidence::{Ledger, Table};
 
@@ -37,6 +37,7 @@ fn listeners(watch: &WatchFold, totals: &std::collections::BTreeMap<u16, Totals>
         &[
             ("port", "port"),
             ("sockets_count", "sockets"),
+            ("descriptors_count", "fds"),
             ("connections_count", "conns"),
             ("not_accepted_count", "queued"),
             ("sleepers_mean", "asleep"),
@@ -55,6 +56,13 @@ fn listeners(watch: &WatchFold, totals: &std::collections::BTreeMap<u16, Totals>
             let per = |sum| rounded(totals.per_connection(sum));
             vec![
                 json!(port),
+                json!(
+                    watch
+                        .crowd
+                        .listeners
+                        .get(port)
+                        .map(std::collections::BTreeSet::len)
+                ),
                 json!(watch.listeners.get(port).map(|listener| listener.sockets)),
                 json!(totals.connections),
                 json!(totals.connections - totals.accepted),
@@ -79,11 +87,22 @@ fn woken(totals: &std::collections::BTreeMap<u16, Totals>) -> Table {
         ("connections_count", "connections"),
         ("share_ratio", "share"),
     ];
-    let mut table = Table::new("woken", "Sleeping waiters woken by one connection", &columns);
+    let mut table = Table::new(
+        "woken",
+        "Sleeping waiters woken by one connection",
+        &columns,
+    );
     for (port, totals) in totals {
-        table.rows.extend(totals.histogram.iter().map(|(woken, count)| {
-            vec![json!(port), json!(woken), json!(count), rounded(ratio(*count, totals.connections))]
-        }));
+        table
+            .rows
+            .extend(totals.histogram.iter().map(|(woken, count)| {
+                vec![
+                    json!(port),
+                    json!(woken),
+                    json!(count),
+                    rounded(ratio(*count, totals.connections)),
+                ]
+            }));
     }
     table
 }
@@ -109,24 +128,46 @@ fn workers(watch: &WatchFold) -> Table {
     );
     let mut acceptors = acceptors(watch);
     acceptors.sort_by_key(|worker| (std::cmp::Reverse(worker.won), worker.pid));
-    table.rows = acceptors.iter().take(WORKERS).map(|worker| worker_row(worker)).collect();
+    table.rows = acceptors
+        .iter()
+        .take(WORKERS)
+        .map(|worker| worker_row(worker))
+        .collect();
     table
 }
 
 fn worker_row(worker: &Worker) -> Vec<Value> {
     let shown = [Cause::Connection, Cause::Cascade, Cause::Data, Cause::Timer];
-    let other: u64 = worker.wakeups.iter().filter(|(cause, _)| !shown.contains(cause)).map(|w| w.1).sum();
+    let other: u64 = worker
+        .wakeups
+        .iter()
+        .filter(|(cause, _)| !shown.contains(cause))
+        .map(|w| w.1)
+        .sum();
     let mut row = vec![json!(worker.pid), json!(worker.comm), json!(worker.won)];
     row.extend(shown.iter().map(|cause| json!(worker.wakeups_by(*cause))));
     let switches = worker.task.voluntary + worker.task.involuntary;
-    row.extend([other, worker.useless, worker.eagain, switches, worker.task.on_cpu_ns / 1000].map(Value::from));
+    row.extend(
+        [
+            other,
+            worker.useless,
+            worker.eagain,
+            switches,
+            worker.task.on_cpu_ns / 1000,
+        ]
+        .map(Value::from),
+    );
     row
 }
 
 /// Tasks that have to do with a listener: accepted or tried to, were woken by a connection, or registered it.
 pub fn acceptors(watch: &WatchFold) -> Vec<&Worker> {
-    let registered: std::collections::BTreeSet<u32> =
-        watch.crowd.registrations.iter().map(|(tgid, _, _)| tgid).collect();
+    let registered: std::collections::BTreeSet<u32> = watch
+        .crowd
+        .registrations
+        .iter()
+        .map(|(tgid, _, _)| tgid)
+        .collect();
     watch
         .crowd
         .workers
@@ -154,7 +195,11 @@ fn registrations(watch: &WatchFold) -> Table {
         .registrations
         .iter()
         .map(|(tgid, port, registration)| {
-            let comm = watch.crowd.workers.get(&tgid).map(|worker| worker.comm.clone());
+            let comm = watch
+                .crowd
+                .workers
+                .get(&tgid)
+                .map(|worker| worker.comm.clone());
             vec![
                 json!(tgid),
                 json!(comm),

@@ -23,7 +23,7 @@ pub fn all(watch: &WatchFold, totals: &BTreeMap<u16, Totals>) -> Vec<String> {
         remarks.push(herd(watch, *port, totals));
         remarks.extend(beside(*port, totals));
     }
-    remarks.extend(mutex(watch));
+    remarks.extend(removals(watch));
     remarks.extend(timers(watch));
     remarks.extend(balance(watch));
     remarks.extend(doubts(watch));
@@ -44,9 +44,16 @@ fn herd(watch: &WatchFold, port: u16, totals: &Totals) -> String {
 
 /// Registrations of the port, and those of them with EPOLLEXCLUSIVE.
 fn exclusive(watch: &WatchFold, port: u16) -> (u64, u64) {
-    let of_port = watch.crowd.registrations.iter().filter(|(_, its, _)| *its == port);
+    let of_port = watch
+        .crowd
+        .registrations
+        .iter()
+        .filter(|(_, its, _)| *its == port);
     of_port.fold((0, 0), |(all, exclusive), (_, _, registration)| {
-        (all + 1, exclusive + u64::from(registration.events & calls::EXCLUSIVE != 0))
+        (
+            all + 1,
+            exclusive + u64::from(registration.events & calls::EXCLUSIVE != 0),
+        )
     })
 }
 
@@ -59,10 +66,14 @@ fn cure(watch: &WatchFold, port: u16) -> String {
 }
 
 fn reason(watch: &WatchFold, port: u16) -> String {
-    let sockets = watch.listeners.get(&port).map_or(1, |listener| listener.sockets);
+    let sockets = watch
+        .crowd
+        .listeners
+        .get(&port)
+        .map_or(0, std::collections::BTreeSet::len);
     match exclusive(watch, port) {
         (all, some) if all > 0 && all == some => " (EPOLLEXCLUSIVE)".to_owned(),
-        _ if sockets > 1 => format!(" ({sockets} sockets share the port)"),
+        _ if sockets > 1 => format!(" ({sockets} sockets share the port: SO_REUSEPORT)"),
         _ => String::new(),
     }
 }
@@ -71,11 +82,15 @@ fn beside(port: u16, totals: &Totals) -> Vec<String> {
     let mut remarks = Vec::new();
     let cascades = totals.per_connection(totals.cascades).unwrap_or(0.0);
     if cascades >= 0.1 {
-        remarks.push(format!("port {port}: {cascades:.1} more per connection are woken by one another (cascade)"));
+        remarks.push(format!(
+            "port {port}: {cascades:.1} more per connection are woken by one another (cascade)"
+        ));
     }
     let queued = totals.connections - totals.accepted;
     if queued > 0 {
-        remarks.push(format!("port {port}: {queued} connections were accepted by nobody so far"));
+        remarks.push(format!(
+            "port {port}: connections accepted by nobody so far: {queued}"
+        ));
     }
     let wasted = totals.us_per_connection(totals.wasted_ns).unwrap_or(0.0);
     if totals.useless > 0 {
@@ -87,15 +102,30 @@ fn beside(port: u16, totals: &Totals) -> Vec<String> {
     remarks
 }
 
-fn mutex(watch: &WatchFold) -> Option<String> {
-    let removed: u64 = watch.crowd.registrations.iter().map(|(_, _, registration)| registration.removed).sum();
-    (removed > 0).then(|| {
-        format!("listeners were taken out of epoll {removed} times: the workers take turns (accept mutex)")
-    })
+/// Why a worker takes the listener out of its epoll instance: to let others have their turn, or to go
+/// to the end of an exclusive queue (nginx does so since 1.21.6, after every 16th accept).
+fn removals(watch: &WatchFold) -> Option<String> {
+    let registrations = &watch.crowd.registrations;
+    let removed: u64 = registrations
+        .iter()
+        .map(|(_, _, registration)| registration.removed)
+        .sum();
+    let exclusive = registrations
+        .iter()
+        .all(|(_, _, registration)| registration.events & calls::EXCLUSIVE != 0);
+    let meaning = if exclusive {
+        "each time a worker goes to the end of the exclusive queue, which balances"
+    } else {
+        "the workers take turns (accept mutex)"
+    };
+    (removed > 0).then(|| format!("listeners were taken out of epoll {removed} times: {meaning}"))
 }
 
 fn timers(watch: &WatchFold) -> Option<String> {
-    let timers: u64 = acceptors(watch).iter().map(|worker| worker.wakeups_by(Cause::Timer)).sum();
+    let timers: u64 = acceptors(watch)
+        .iter()
+        .map(|worker| worker.wakeups_by(Cause::Timer))
+        .sum();
     let rate = ratio(timers + watch.crowd.gone.timer, 1)? / watch.seconds()?;
     (rate >= 0.5).then(|| {
         format!("{rate:.1} timer wakeups per s with nothing to do: a time-out in the waiting call, as accept_mutex has")
@@ -124,10 +154,25 @@ fn doubts(watch: &WatchFold) -> Vec<String> {
     let counts = &watch.crowd.counts;
     let gone = &watch.crowd.gone;
     let told = [
-        (counts.unattributed, "wakings by connections that began before the watch or were lost"),
-        (counts.no_stack, "wakings without a kernel stack: their cause is not known"),
-        (counts.accepts_unseen, "accepts of connections whose beginning was not seen"),
-        (gone.workers, "workers have exited; their connections count, their rows are gone"),
+        (
+            counts.unattributed,
+            "wakings by connections that began before the watch or were lost",
+        ),
+        (
+            counts.no_stack,
+            "wakings without a kernel stack, their cause is not known",
+        ),
+        (
+            counts.accepts_unseen,
+            "accepts of connections whose beginning was not seen",
+        ),
+        (
+            gone.workers,
+            "workers that exited (their connections count, their rows are gone)",
+        ),
     ];
-    told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    told.iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{what}: {count}"))
+        .collect()
 }

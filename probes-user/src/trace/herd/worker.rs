@@ -36,7 +36,15 @@ pub struct Episode {
 
 impl Episode {
     pub fn new(conn: Option<ConnId>) -> Episode {
-        Episode { conn, returns: 0, eagain: 0, won: 0, switches: 0, on_cpu_ns: 0, ran: false }
+        Episode {
+            conn,
+            returns: 0,
+            eagain: 0,
+            won: 0,
+            switches: 0,
+            on_cpu_ns: 0,
+            ran: false,
+        }
     }
 
     pub fn useless(&self) -> bool {
@@ -70,12 +78,18 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(pid: u32, tgid: u32) -> Worker {
-        Worker { pid, tgid, ..Worker::default() }
+        Worker {
+            pid,
+            tgid,
+            ..Worker::default()
+        }
     }
 
     /// Asleep in a call that waits for connections (or in one that began before we looked)?
     pub fn waits_since(&self) -> Option<u64> {
-        self.in_waiting_call().then(|| self.task.asleep_since()).flatten()
+        self.in_waiting_call()
+            .then(|| self.task.asleep_since())
+            .flatten()
     }
 
     pub fn in_waiting_call(&self) -> bool {
@@ -91,6 +105,10 @@ impl Worker {
     }
 
     pub fn returned(&self, call: fn(u32) -> bool) -> u64 {
-        self.returns.iter().filter(|(nr, _)| call(**nr)).map(|(_, count)| count).sum()
+        self.returns
+            .iter()
+            .filter(|(nr, _)| call(**nr))
+            .map(|(_, count)| count)
+            .sum()
     }
 }
