@@ -14,3 +14,4 @@ pub mod server;
 pub mod tracefs;
 pub mod uvicorn;
 pub mod wait;
+pub mod watch;

@@ -96,3 +96,10 @@ impl Drop for Guard {
         self.stop();
     }
 }
+
+/// How often a process has given up the CPU by itself: a sign of life.
+pub fn switches(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}

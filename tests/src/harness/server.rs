@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::event::epoll;
@@ -32,9 +33,15 @@ pub fn words(workers: usize, exclusive: bool) -> Vec<String> {
 impl Server {
     /// Returns when every worker waits for connections.
     pub fn start(workers: usize, exclusive: bool) -> Server {
-        let words = words(workers, exclusive);
-        let mut command = Command::new(&words[0]);
-        let child = command.args(&words[1..]).stdin(Stdio::null()).spawn().expect("our own server");
+        let program = std::env::current_exe().expect("our own program");
+        Server::start_as(&program, workers, exclusive)
+    }
+
+    /// Under another name: a link to this program.
+    pub fn start_as(program: &Path, workers: usize, exclusive: bool) -> Server {
+        let mut command = Command::new(program);
+        command.args(&words(workers, exclusive)[1..]).stdin(Stdio::null());
+        let child = command.spawn().expect("our own server");
         let mut server = Server { guard: Guard::new("server", child), workers: Vec::new() };
         server.workers = await_workers(server.guard.pid(), workers);
         server
@@ -116,8 +123,8 @@ pub fn main(mut args: impl Iterator<Item = String>) -> ExitCode {
     }
     loop {
         // A worker that ends is born again, as real masters do it.
-        let ended = rustix::process::waitpid(None, rustix::process::WaitOptions::empty());
-        // SAFETY: as above.
+        let ended = rustix::process::wait(rustix::process::WaitOptions::empty());
+        // SAFETY: still no other threads.
         if ended.is_ok() && unsafe { libc::fork() } == 0 {
             let _dies_too = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
             serve(&listener, exclusive);

@@ -67,6 +67,12 @@ fn live(test: &Test, ctx: &Ctx, output: &File, reason: &File) -> ! {
             unsafe { libc::dup2(from.as_raw_fd(), to) };
         }
     }
+    // The reason and its place; what was done before stands in the output.
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(place) = panic.location() {
+            eprintln!("panicked at {place}");
+        }
+    }));
     let (code, why) = match catch_unwind(AssertUnwindSafe(|| (test.run)(ctx))) {
         Ok(Outcome::Pass) => (PASSED, String::new()),
         Ok(Outcome::Skip(why)) => (SKIPPED, why),
