@@ -11,20 +11,20 @@ use crate::maps::{TRANSITION_SLOTS, TRANSITIONS};
 
 /// Which of the two copies is running.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Copy {
+pub enum Turn {
     First,
     Second,
 }
 
 /// Is this event of task `pid` still to be taken?
 #[inline(always)]
-pub fn takes_task(copy: Copy, pid: u32) -> bool {
-    match copy {
-        Copy::First => {
+pub fn takes_task(turn: Turn, pid: u32) -> bool {
+    match turn {
+        Turn::First => {
             set_handled(pid, 1);
             true
         }
-        Copy::Second => {
+        Turn::Second => {
             let open = handled(pid) == 0;
             if !open {
                 set_handled(pid, 0);
@@ -39,7 +39,7 @@ pub fn takes_task(copy: Copy, pid: u32) -> bool {
 ///
 /// The slot is chosen by the ports because the verifier allows no arithmetic on the socket's pointer.
 #[inline(always)]
-pub fn takes_transition(copy: Copy, sock: *const u8, ports: (u16, u16), new: u8) -> bool {
+pub fn takes_transition(turn: Turn, sock: *const u8, ports: (u16, u16), new: u8) -> bool {
     let index = (ports.0 as u32)
         .wrapping_mul(31)
         .wrapping_add(ports.1 as u32)
@@ -50,13 +50,13 @@ pub fn takes_transition(copy: Copy, sock: *const u8, ports: (u16, u16), new: u8)
     // SAFETY: aligned u64 fields of a map value.
     unsafe {
         let (seen_sock, seen_new) = (&raw mut (*slot).sock, &raw mut (*slot).new);
-        match copy {
-            Copy::First => {
+        match turn {
+            Turn::First => {
                 core::ptr::write_volatile(seen_sock, sock as u64);
                 core::ptr::write_volatile(seen_new, new as u64);
                 true
             }
-            Copy::Second => {
+            Turn::Second => {
                 let same = core::ptr::read_volatile(seen_sock) == sock as u64
                     && core::ptr::read_volatile(seen_new) == new as u64;
                 if same {

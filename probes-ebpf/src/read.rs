@@ -1,52 +1,80 @@
 //! Field reads: a direct load where the program type allows it, `bpf_probe_read_kernel` elsewhere.
+//!
+//! A read that fails gives zeros (the helper fills them in) and is counted once per event: a branch after
+//! each read would double the verifier's work each time (10 ms for one program, measured).
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use probes_common::ABSENT;
+use probes_common::control::counter::READ_FAILED;
 
 use crate::emit::count;
 use crate::globals::direct;
-use probes_common::control::counter::READ_FAILED;
 
-/// Reads a field behind a pointer that came typed from the hook's arguments.
-///
-/// # Safety
-/// `base` must be an argument of the hook and `offset` that of a field with `T`'s size.
-#[inline(always)]
-pub unsafe fn typed<T: Copy + Default>(base: *const u8, offset: u32) -> T {
-    if offset == ABSENT {
-        return T::default();
-    }
-    if direct() {
-        // SAFETY: the verifier checks offset and size against the kernel's own type.
-        return unsafe { core::ptr::read_volatile(base.add(offset as usize) as *const T) };
-    }
-    kernel(base, offset)
-}
+/// The reads of one event.
+pub struct Reads(i64);
 
-/// Reads a field behind any kernel pointer. A failed read counts and gives the default.
-#[inline(always)]
-pub fn kernel<T: Copy + Default>(base: *const u8, offset: u32) -> T {
-    if offset == ABSENT || base.is_null() {
-        return T::default();
+impl Reads {
+    #[inline(always)]
+    pub fn new() -> Reads {
+        Reads(0)
     }
-    // SAFETY: the helper copes with any address.
-    match unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize) as *const T) } {
-        Ok(value) => value,
-        Err(_) => {
-            count(READ_FAILED);
-            T::default()
+
+    /// Reads a field behind a pointer that came typed from the hook's arguments.
+    ///
+    /// # Safety
+    /// `base` must be an argument of the hook and `offset` that of a field with `T`'s size.
+    #[inline(always)]
+    pub unsafe fn typed<T: Copy + Default>(&mut self, base: *const u8, offset: u32) -> T {
+        if offset == ABSENT {
+            return T::default();
+        }
+        if direct() {
+            // SAFETY: the verifier checks offset and size against the kernel's own type.
+            return unsafe { core::ptr::read_volatile(base.add(offset as usize) as *const T) };
+        }
+        self.kernel(base, offset)
+    }
+
+    /// Reads a field behind any kernel pointer.
+    #[inline(always)]
+    pub fn kernel<T: Copy + Default>(&mut self, base: *const u8, offset: u32) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
+        self.kernel_into(base, offset, value.as_mut_ptr());
+        // SAFETY: the helper wrote the value or zeros; plain integers.
+        unsafe { value.assume_init() }
+    }
+
+    /// Reads a field to where it is wanted.
+    #[inline(always)]
+    pub fn kernel_into<T: Copy + Default>(&mut self, base: *const u8, offset: u32, to: *mut T) {
+        if offset == ABSENT {
+            // SAFETY: `to` has room for a T.
+            unsafe { to.write(T::default()) };
+            return;
+        }
+        let from = base.wrapping_add(offset as usize);
+        // SAFETY: the helper copes with any source address; `to` has room for a T.
+        self.0 |= unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, from.cast()) };
+    }
+
+    #[inline(always)]
+    pub fn user<T: Copy + Default>(&mut self, address: u64) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
+        let (to, size) = (value.as_mut_ptr().cast(), size_of::<T>() as u32);
+        // SAFETY: as above.
+        unsafe {
+            self.0 |= bpf_probe_read_user(to, size, address as *const _);
+            value.assume_init()
         }
     }
-}
 
-#[inline(always)]
-pub fn user<T: Copy + Default>(address: u64) -> T {
-    // SAFETY: the helper copes with any address.
-    match unsafe { bpf_probe_read_user(address as *const T) } {
-        Ok(value) => value,
-        Err(_) => {
+    /// Counts the event if one of its reads failed.
+    #[inline(always)]
+    pub fn done(self) {
+        if self.0 != 0 {
             count(READ_FAILED);
-            T::default()
         }
     }
 }

@@ -16,7 +16,7 @@ use probes_common::event::{
     Exec, Exit, Fork, STACK_DEPTH, SWITCH_NEXT_WATCHED, SWITCH_PREEMPT, SWITCH_PREV_WATCHED,
     Switch, WAKING_BRACKETED, WAKING_IN_CHILD, Wakeup, Waking,
 };
-use probes_ebpf::again::{Copy, takes_task};
+use probes_ebpf::again::{Turn, takes_task};
 use probes_ebpf::emit::{count, emit};
 use probes_ebpf::filter::{
     control, enabled, set_asleep, set_handled, set_pending, set_watch, watch, watched,
@@ -24,7 +24,7 @@ use probes_ebpf::filter::{
 use probes_ebpf::globals::{bracketed, switch_has_state};
 use probes_ebpf::maps::SLOT;
 use probes_ebpf::offset;
-use probes_ebpf::read::typed;
+use probes_ebpf::read::Reads;
 
 /// TASK_RUNNING, or TASK_REPORT_MAX as `sched_switch` reports a preempted task (include/trace/events/sched.h).
 const RUNNABLE: [u32; 2] = [0, 256];
@@ -32,7 +32,18 @@ const RUNNABLE: [u32; 2] = [0, 256];
 #[inline(always)]
 fn pid_of(task: *const u8) -> u32 {
     // SAFETY: `task` is a task_struct argument of the hook.
-    unsafe { typed(task, offset!(task_pid)) }
+    unsafe { field(task, offset!(task_pid)) }
+}
+
+/// # Safety
+/// As for [`Reads::typed`].
+#[inline(always)]
+unsafe fn field<T: Copy + Default>(task: *const u8, offset: u32) -> T {
+    let mut reads = Reads::new();
+    // SAFETY: the caller's promise.
+    let value = unsafe { reads.typed(task, offset) };
+    reads.done();
+    value
 }
 
 #[btf_tracepoint(function = "sched_waking")]
@@ -121,7 +132,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         ctx.arg::<u64>(3) as u32
     } else {
         // SAFETY: a task_struct argument; the low half of the long on 5.10.
-        unsafe { typed::<u64>(prev_task, offset!(task_state)) as u32 }
+        unsafe { field::<u64>(prev_task, offset!(task_state)) as u32 }
     };
     let sleeps = !preempt && state != RUNNABLE[0] && state != RUNNABLE[1];
     if flags & SWITCH_PREV_WATCHED != 0 {
@@ -152,16 +163,16 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    fork(&ctx, Copy::First)
+    fork(&ctx, Turn::First)
 }
 
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork_again(ctx: BtfTracePointContext) -> i32 {
-    fork(&ctx, Copy::Second)
+    fork(&ctx, Turn::Second)
 }
 
 #[inline(always)]
-fn fork(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
+fn fork(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     let parent = pid_of(ctx.arg::<*const u8>(0));
     let bits = watch(parent);
     if bits & Task::FOLLOW == 0 {
@@ -169,14 +180,14 @@ fn fork(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     }
     let child_task = ctx.arg::<*const u8>(1);
     let child = pid_of(child_task);
-    if !takes_task(copy, child) {
+    if !takes_task(turn, child) {
         return 0;
     }
     set_asleep(child, 0);
     set_pending(child, 0);
     set_watch(child, bits);
     // SAFETY: a task_struct argument.
-    let child_tgid = unsafe { typed(child_task, offset!(task_tgid)) };
+    let child_tgid = unsafe { field(child_task, offset!(task_tgid)) };
     // The child has the parent's name; the parent is current.
     let comm = bpf_get_current_comm().unwrap_or_default();
     emit::<Fork>(|fork| {
@@ -196,16 +207,16 @@ fn fork(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    exec(&ctx, Copy::First)
+    exec(&ctx, Turn::First)
 }
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec_again(ctx: BtfTracePointContext) -> i32 {
-    exec(&ctx, Copy::Second)
+    exec(&ctx, Turn::Second)
 }
 
 #[inline(always)]
-fn exec(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
+fn exec(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     let pid = pid_of(ctx.arg::<*const u8>(0));
     // The new name is already set: begin_new_exec comes before the tracepoint (fs/exec.c).
     let comm = bpf_get_current_comm().unwrap_or_default();
@@ -219,7 +230,7 @@ fn exec(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
         }
         set_watch(pid, Task::WATCHED | Task::FOLLOW);
     }
-    if !takes_task(copy, pid) {
+    if !takes_task(turn, pid) {
         return 0;
     }
     emit::<Exec>(|exec| {
@@ -253,7 +264,7 @@ fn exit(ctx: &BtfTracePointContext) -> i32 {
     set_pending(pid, 0);
     set_handled(pid, 0);
     // SAFETY: a task_struct argument.
-    let tgid = unsafe { typed(task, offset!(task_tgid)) };
+    let tgid = unsafe { field(task, offset!(task_tgid)) };
     // SAFETY: `exit` points to room for the whole payload.
     emit::<Exit>(|exit| unsafe { exit.write(Exit { pid, tgid }) });
     0

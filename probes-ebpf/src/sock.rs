@@ -11,25 +11,18 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::event::{DataReady, SockState};
-use probes_ebpf::again::{Copy, takes_transition};
+use probes_ebpf::again::{Turn, takes_transition};
 use probes_ebpf::emit::emit;
 use probes_ebpf::filter::{control, enabled, follow_port, follows_port, watched};
 use probes_ebpf::maps::SLOT;
 use probes_ebpf::offset;
-use probes_ebpf::read::{kernel, typed};
+use probes_ebpf::read::Reads;
 
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_RECV: u8 = 3;
 const TCP_LISTEN: u8 = 10;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-
-#[inline(always)]
-fn netns_of(sock: *const u8) -> u32 {
-    // SAFETY: `sock` is a struct sock argument of the hook.
-    let net: u64 = unsafe { typed(sock, offset!(sock_net)) };
-    kernel(net as *const u8, offset!(net_inum))
-}
 
 #[inline(always)]
 fn wanted_netns() -> u32 {
@@ -42,29 +35,29 @@ fn wanted_netns() -> u32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    set_state(&ctx, Copy::First)
+    set_state(&ctx, Turn::First)
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
-    set_state(&ctx, Copy::Second)
+    set_state(&ctx, Turn::Second)
 }
 
 #[inline(always)]
-fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
+fn set_state(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     let sock = ctx.arg::<*const u8>(0);
     let old = ctx.arg::<u64>(1) as u8;
     let new = ctx.arg::<u64>(2) as u8;
-    // SAFETY: a struct sock argument.
-    let (family, local_port): (u16, u16) = unsafe {
+    let mut reads = Reads::new();
+    // SAFETY: fields of the hook's struct sock argument.
+    let (family, local_port, remote_port): (u16, u16, u16) = unsafe {
         (
-            typed(sock, offset!(sock_family)),
-            typed(sock, offset!(sock_num)),
+            reads.typed(sock, offset!(sock_family)),
+            reads.typed(sock, offset!(sock_num)),
+            u16::from_be(reads.typed(sock, offset!(sock_dport))),
         )
     };
-    // SAFETY: as above.
-    let remote_port = u16::from_be(unsafe { typed(sock, offset!(sock_dport)) });
-    if !takes_transition(copy, sock, (local_port, remote_port), new) || !enabled() {
+    if !takes_transition(turn, sock, (local_port, remote_port), new) || !enabled() {
         return 0;
     }
     if family != AF_INET && family != AF_INET6 {
@@ -74,7 +67,9 @@ fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
         follow_port(local_port);
     }
     let passive_open = old == TCP_SYN_RECV && new == TCP_ESTABLISHED;
-    let netns = netns_of(sock);
+    // SAFETY: as above.
+    let net: u64 = unsafe { reads.typed(sock, offset!(sock_net)) };
+    let netns: u32 = reads.kernel(net as *const u8, offset!(net_inum));
     let wanted = wanted_netns();
     let followed = follows_port(local_port) && (wanted == 0 || wanted == netns);
     if passive_open && let Some(slot) = SLOT.get_ptr_mut(0) {
@@ -82,43 +77,51 @@ fn set_state(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
         unsafe { (*slot).conn = if followed { sock as u64 } else { 0 } };
     }
     if followed {
-        send(sock, (old, new), family, (local_port, remote_port), netns);
+        let ends = Ends {
+            family,
+            local_port,
+            remote_port,
+            netns,
+        };
+        send(&mut reads, sock, (old, new), &ends);
     }
+    reads.done();
     0
 }
 
-#[inline(always)]
-fn send(
-    sock: *const u8,
-    (old, new): (u8, u8),
+struct Ends {
     family: u16,
-    (local_port, remote_port): (u16, u16),
+    local_port: u16,
+    remote_port: u16,
     netns: u32,
-) {
-    let mut local_addr = [0; 16];
-    let mut remote_addr = [0; 16];
-    if family == AF_INET {
-        local_addr[..4].copy_from_slice(&kernel::<[u8; 4]>(sock, offset!(sock_saddr)));
-        remote_addr[..4].copy_from_slice(&kernel::<[u8; 4]>(sock, offset!(sock_daddr)));
-    } else {
-        local_addr = kernel(sock, offset!(sock_saddr6));
-        remote_addr = kernel(sock, offset!(sock_daddr6));
-    }
+}
+
+#[inline(always)]
+fn send(reads: &mut Reads, sock: *const u8, (old, new): (u8, u8), ends: &Ends) {
     emit::<SockState>(|state| {
-        let value = SockState {
-            sock: sock as u64,
-            netns,
-            family,
-            old,
-            new,
-            local_port,
-            remote_port,
-            _pad: 0,
-            local_addr,
-            remote_addr,
-        };
         // SAFETY: `state` points to room for the whole payload.
-        unsafe { state.write(value) }
+        unsafe {
+            state.write(SockState {
+                sock: sock as u64,
+                netns: ends.netns,
+                family: ends.family,
+                old,
+                new,
+                local_port: ends.local_port,
+                remote_port: ends.remote_port,
+                _pad: 0,
+                local_addr: [0; 16],
+                remote_addr: [0; 16],
+            });
+            let (local, remote) = (&raw mut (*state).local_addr, &raw mut (*state).remote_addr);
+            if ends.family == AF_INET {
+                reads.kernel_into::<[u8; 4]>(sock, offset!(sock_saddr), local.cast());
+                reads.kernel_into::<[u8; 4]>(sock, offset!(sock_daddr), remote.cast());
+            } else {
+                reads.kernel_into::<[u8; 16]>(sock, offset!(sock_saddr6), local);
+                reads.kernel_into::<[u8; 16]>(sock, offset!(sock_daddr6), remote);
+            }
+        }
     });
 }
 
@@ -134,13 +137,15 @@ pub fn sk_data_ready(ctx: BtfTracePointContext) -> i32 {
         None => 0,
     };
     let sock = ctx.arg::<*const u8>(0);
-    // SAFETY: a struct sock argument.
+    let mut reads = Reads::new();
+    // SAFETY: fields of the hook's struct sock argument.
     let (state, local_port): (u8, u16) = unsafe {
         (
-            typed(sock, offset!(sock_state)),
-            typed(sock, offset!(sock_num)),
+            reads.typed(sock, offset!(sock_state)),
+            reads.typed(sock, offset!(sock_num)),
         )
     };
+    reads.done();
     if state != TCP_LISTEN || !follows_port(local_port) {
         return 0;
     }

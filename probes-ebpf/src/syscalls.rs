@@ -10,12 +10,12 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::event::{SysEnter, SysExit};
-use probes_ebpf::again::{Copy, takes_task};
+use probes_ebpf::again::{Turn, takes_task};
 use probes_ebpf::emit::emit;
 use probes_ebpf::filter::{enabled, watched};
 use probes_ebpf::globals::follows_syscall;
 use probes_ebpf::offset;
-use probes_ebpf::read::{kernel, typed, user};
+use probes_ebpf::read::Reads;
 
 const ACCEPT: u64 = 43;
 const ACCEPT4: u64 = 288;
@@ -24,44 +24,46 @@ const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 
 #[inline(always)]
-fn takes(copy: Copy) -> bool {
+fn takes(turn: Turn) -> bool {
     let pid = bpf_get_current_pid_tgid() as u32;
-    watched(pid) && takes_task(copy, pid) && enabled()
+    watched(pid) && takes_task(turn, pid) && enabled()
 }
 
 #[inline(always)]
-fn arguments(regs: *const u8) -> [u64; 4] {
+fn arguments(reads: &mut Reads, regs: *const u8) -> [u64; 4] {
     // SAFETY: `regs` is the hook's pt_regs argument.
     unsafe {
         [
-            typed(regs, offset!(regs_arg0)),
-            typed(regs, offset!(regs_arg1)),
-            typed(regs, offset!(regs_arg2)),
-            typed(regs, offset!(regs_arg3)),
+            reads.typed(regs, offset!(regs_arg0)),
+            reads.typed(regs, offset!(regs_arg1)),
+            reads.typed(regs, offset!(regs_arg2)),
+            reads.typed(regs, offset!(regs_arg3)),
         ]
     }
 }
 
 #[btf_tracepoint(function = "sys_enter")]
 pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    enter(&ctx, Copy::First)
+    enter(&ctx, Turn::First)
 }
 
 #[btf_tracepoint(function = "sys_enter")]
 pub fn sys_enter_again(ctx: BtfTracePointContext) -> i32 {
-    enter(&ctx, Copy::Second)
+    enter(&ctx, Turn::Second)
 }
 
 #[inline(always)]
-fn enter(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
-    if !takes(copy) {
+fn enter(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
+    if !takes(turn) {
         return 0;
     }
     let nr = ctx.arg::<u64>(1);
     if !follows_syscall(nr) {
         return 0;
     }
-    let args = arguments(ctx.arg::<*const u8>(0));
+    let mut reads = Reads::new();
+    let args = arguments(&mut reads, ctx.arg::<*const u8>(0));
+    reads.done();
     emit::<SysEnter>(|enter| {
         // SAFETY: `enter` points to room for the whole payload.
         unsafe {
@@ -77,27 +79,28 @@ fn enter(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
 
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    exit(&ctx, Copy::First)
+    exit(&ctx, Turn::First)
 }
 
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit_again(ctx: BtfTracePointContext) -> i32 {
-    exit(&ctx, Copy::Second)
+    exit(&ctx, Turn::Second)
 }
 
 #[inline(always)]
-fn exit(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
-    if !takes(copy) {
+fn exit(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
+    if !takes(turn) {
         return 0;
     }
     let regs = ctx.arg::<*const u8>(0);
+    let mut reads = Reads::new();
     // SAFETY: the hook's pt_regs argument.
-    let nr: u64 = unsafe { typed(regs, offset!(regs_nr)) };
+    let nr: u64 = unsafe { reads.typed(regs, offset!(regs_nr)) };
     if !follows_syscall(nr) {
         return 0;
     }
     let ret = ctx.arg::<i64>(1);
-    let args = arguments(regs);
+    let args = arguments(&mut reads, regs);
     let mut exit = SysExit {
         nr: nr as u32,
         epoll_events: 0,
@@ -111,54 +114,60 @@ fn exit(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
         new_remote_port: 0,
     };
     if nr == ACCEPT || nr == ACCEPT4 {
-        listener(&mut exit, args[0]);
+        listener(&mut reads, &mut exit, args[0]);
         if ret >= 0 {
-            let sock = sock_of(ret as u64);
+            let sock = sock_of(&mut reads, ret as u64);
             exit.new_sock = sock as u64;
-            exit.new_local_port = kernel(sock, offset!(sock_num));
-            exit.new_remote_port = u16::from_be(kernel(sock, offset!(sock_dport)));
+            if !sock.is_null() {
+                exit.new_local_port = reads.kernel(sock, offset!(sock_num));
+                exit.new_remote_port = u16::from_be(reads.kernel(sock, offset!(sock_dport)));
+            }
         }
     } else if nr == EPOLL_CTL {
-        listener(&mut exit, args[2]);
+        listener(&mut reads, &mut exit, args[2]);
         // EPOLL_CTL_DEL may come without an event.
         if args[3] != 0 {
-            exit.epoll_events = user(args[3]);
+            exit.epoll_events = reads.user(args[3]);
         }
     }
+    reads.done();
     // SAFETY: `record` points to room for the whole payload.
     emit::<SysExit>(|record| unsafe { record.write(exit) });
     0
 }
 
 #[inline(always)]
-fn listener(exit: &mut SysExit, fd: u64) {
-    let sock = sock_of(fd);
+fn listener(reads: &mut Reads, exit: &mut SysExit, fd: u64) {
+    let sock = sock_of(reads, fd);
     exit.fd_sock = sock as u64;
     if !sock.is_null() {
-        exit.fd_port = kernel(sock, offset!(sock_num));
-        exit.fd_state = kernel::<u8>(sock, offset!(sock_state)) as u16;
+        exit.fd_port = reads.kernel(sock, offset!(sock_num));
+        exit.fd_state = reads.kernel::<u8>(sock, offset!(sock_state)) as u16;
     }
 }
 
 /// `struct sock *` behind a descriptor of the current task; null = no socket (current->files->fdt->fd[fd]).
 #[inline(always)]
-fn sock_of(fd: u64) -> *const u8 {
+fn sock_of(reads: &mut Reads, fd: u64) -> *const u8 {
     let fd = fd as u32;
     // SAFETY: takes nothing, returns a pointer that only probe reads follow.
     let task = unsafe { bpf_get_current_task() } as *const u8;
-    let files: u64 = kernel(task, offset!(task_files));
-    let table: u64 = kernel(files as *const u8, offset!(files_fdt));
-    let max: u32 = kernel(table as *const u8, offset!(fdt_max_fds));
+    let files: u64 = reads.kernel(task, offset!(task_files));
+    let table: u64 = reads.kernel(files as *const u8, offset!(files_fdt));
+    let max: u32 = reads.kernel(table as *const u8, offset!(fdt_max_fds));
     if fd >= max {
         return core::ptr::null();
     }
-    let array: u64 = kernel(table as *const u8, offset!(fdt_fd));
-    let file: u64 = kernel((array + fd as u64 * 8) as *const u8, 0);
-    let inode: u64 = kernel(file as *const u8, offset!(file_inode));
-    let mode: u16 = kernel(inode as *const u8, offset!(inode_mode));
+    let array: u64 = reads.kernel(table as *const u8, offset!(fdt_fd));
+    let file: u64 = reads.kernel((array + fd as u64 * 8) as *const u8, 0);
+    if file == 0 {
+        return core::ptr::null();
+    }
+    let inode: u64 = reads.kernel(file as *const u8, offset!(file_inode));
+    let mode: u16 = reads.kernel(inode as *const u8, offset!(inode_mode));
     if mode & S_IFMT != S_IFSOCK {
         return core::ptr::null();
     }
-    let socket: u64 = kernel(file as *const u8, offset!(file_private));
-    kernel::<u64>(socket as *const u8, offset!(socket_sk)) as *const u8
+    let socket: u64 = reads.kernel(file as *const u8, offset!(file_private));
+    reads.kernel::<u64>(socket as *const u8, offset!(socket_sk)) as *const u8
 }

@@ -16,7 +16,7 @@ use probes_ebpf::emit::emit;
 use probes_ebpf::filter::enabled;
 use probes_ebpf::maps::SLOT;
 use probes_ebpf::offset;
-use probes_ebpf::read::kernel;
+use probes_ebpf::read::Reads;
 
 /// int tcp_child_process(struct sock *parent, struct sock *child, struct sk_buff *skb)
 #[fentry(function = "tcp_child_process")]
@@ -85,14 +85,16 @@ fn wake(ctx: &FExitContext, function: u32) -> i32 {
     }
     let entry = ctx.arg::<*const u8>(0);
     let ret = ctx.arg::<u64>(4) as i32;
-    let entry_flags = kernel(entry, offset!(wait_flags));
+    let mut reads = Reads::new();
+    let entry_flags = reads.kernel(entry, offset!(wait_flags));
     let mut epoll_events = 0;
     let wait = offset!(eppoll_wait);
     if function == WAKE_EP_CALLBACK && wait != ABSENT {
         let eppoll = entry.wrapping_sub(wait as usize);
-        let item: u64 = kernel(eppoll, offset!(eppoll_base));
-        epoll_events = kernel(item as *const u8, offset!(epitem_events));
+        let item: u64 = reads.kernel(eppoll, offset!(eppoll_base));
+        epoll_events = reads.kernel(item as *const u8, offset!(epitem_events));
     }
+    reads.done();
     emit::<WaitWake>(|record| {
         // SAFETY: `record` points to room for the whole payload.
         unsafe {

@@ -34,9 +34,17 @@ fn colour(output: &OutputArgs) -> bool {
 
 fn write(bytes: &[u8], output: &OutputArgs) -> Result<()> {
     match &output.output {
-        Some(path) => File::create(path)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-            .with_context(|| format!("could not write {}", path.display())),
+        Some(path) => {
+            let written = File::create(path).and_then(|mut file| file.write_all(bytes));
+            if written.is_err() {
+                // Nothing that was measured is lost.
+                print(bytes)?;
+            }
+            written.with_context(|| {
+                let name = path.display();
+                format!("could not write {name}, the report went to standard output")
+            })
+        }
         None => print(bytes),
     }
 }

@@ -47,6 +47,50 @@ pub struct HerdOptions {
     pub accept_delay: Duration,
 }
 
+impl HerdOptions {
+    /// # Errors
+    /// An option out of range, or a scene that does not exist.
+    pub fn check(&self) -> Result<()> {
+        let HerdOptions {
+            workers,
+            connections,
+            burst,
+            accept_delay,
+            ref scenes,
+        } = *self;
+        ensure!(
+            (1..=MAX_WORKERS).contains(&workers),
+            "{workers} workers: try 1 to {MAX_WORKERS}"
+        );
+        ensure!(
+            (1..=MAX_CONNECTIONS).contains(&connections),
+            "{connections} connections: try 1 to {MAX_CONNECTIONS}"
+        );
+        ensure!(
+            (1..=MAX_BURST).contains(&(burst as usize)),
+            "a burst of {burst}: try 1 to {MAX_BURST}"
+        );
+        ensure!(
+            accept_delay < STEP_BUDGET / 2,
+            "an accept delay of {accept_delay:?}: try less than {:?}",
+            STEP_BUDGET / 2
+        );
+        ensure!(
+            scenes.len() < usize::from(FIRST_CLIENT_PORT - FIRST_PORT),
+            "{} scenes: too many",
+            scenes.len()
+        );
+        for &(variant, arrival) in scenes {
+            ensure!(
+                supports(variant, arrival),
+                "{}: there is no such scene",
+                label(variant, arrival)
+            );
+        }
+        Ok(())
+    }
+}
+
 pub struct HerdLab {
     options: HerdOptions,
     sandbox: Sandbox,
@@ -58,7 +102,7 @@ impl HerdLab {
     /// # Errors
     /// Options out of range, a scene that does not exist, or a sandbox that cannot be made.
     pub fn new(options: HerdOptions) -> Result<HerdLab> {
-        check(&options)?;
+        options.check()?;
         Ok(HerdLab {
             options,
             sandbox: Sandbox::new()?,
@@ -90,46 +134,6 @@ impl HerdLab {
             budget: self.budget,
         }
     }
-}
-
-fn check(options: &HerdOptions) -> Result<()> {
-    let HerdOptions {
-        workers,
-        connections,
-        burst,
-        accept_delay,
-        ref scenes,
-    } = *options;
-    ensure!(
-        (1..=MAX_WORKERS).contains(&workers),
-        "{workers} workers: try 1 to {MAX_WORKERS}"
-    );
-    ensure!(
-        (1..=MAX_CONNECTIONS).contains(&connections),
-        "{connections} connections: try 1 to {MAX_CONNECTIONS}"
-    );
-    ensure!(
-        (1..=MAX_BURST).contains(&(burst as usize)),
-        "a burst of {burst}: try 1 to {MAX_BURST}"
-    );
-    ensure!(
-        accept_delay < STEP_BUDGET / 2,
-        "an accept delay of {accept_delay:?}: try less than {:?}",
-        STEP_BUDGET / 2
-    );
-    ensure!(
-        scenes.len() < usize::from(FIRST_CLIENT_PORT - FIRST_PORT),
-        "{} scenes: too many",
-        scenes.len()
-    );
-    for &(variant, arrival) in scenes {
-        ensure!(
-            supports(variant, arrival),
-            "{}: there is no such scene",
-            label(variant, arrival)
-        );
-    }
-    Ok(())
 }
 
 impl Lab for HerdLab {

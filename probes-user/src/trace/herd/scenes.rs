@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::marks::{Arrival, Variant};
 use super::scene::label;
+use crate::exit::usage;
 use crate::lab::Lab;
 use crate::lab::herd::{HerdLab, HerdOptions};
 use crate::trace::LabOptions;
@@ -126,15 +127,21 @@ fn wanted(scene: SceneSpec, names: &[String]) -> bool {
 /// # Errors
 /// The plan makes no sense, or the sandbox cannot be made.
 pub fn open_lab(plan: Plan) -> Result<Box<dyn Lab>> {
-    let plan = plan.checked()?;
+    let plan = plan
+        .checked()
+        .or_else(|error| usage(format!("{error:#}")))?;
     let scenes = plan.scenes.iter().map(|spec| (spec.variant, spec.arrival));
-    Ok(Box::new(HerdLab::new(HerdOptions {
+    let options = HerdOptions {
         scenes: scenes.collect(),
         workers: plan.workers,
         connections: plan.connections,
         burst: plan.burst,
         accept_delay: Duration::from_nanos(plan.accept_delay_ns),
-    })?))
+    };
+    options
+        .check()
+        .or_else(|error| usage(format!("{error:#}")))?;
+    Ok(Box::new(HerdLab::new(options)?))
 }
 
 #[cfg(test)]
