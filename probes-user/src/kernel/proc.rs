@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit, test_kill_process};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::CannotRun;
 
@@ -21,10 +21,21 @@ pub fn own_rss_peak() -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Whether a process of that id exists, zombies included, as our pid namespace counts.
-pub fn process_exists(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+/// Whether a process of that id runs or could run, as our pid namespace counts: one that only waits to be
+/// reaped has ended. A zombie that leads a group whose other threads live has not.
+pub fn process_lives(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| lives(&stat))
+}
+
+/// The name, in brackets, may hold anything; after it come the state and, 17 fields on, the threads.
+fn lives(stat: &str) -> bool {
+    let Some((_, fields)) = stat.rsplit_once(") ") else {
+        return false;
+    };
+    let mut fields = fields.split_ascii_whitespace();
+    let dead = matches!(fields.next(), None | Some("Z" | "X"));
+    let threads = fields.nth(16).and_then(|count| count.parse().ok());
+    !dead || threads.unwrap_or(0_u32) > 1
 }
 
 /// CLOCK_MONOTONIC, ns: the clock of `bpf_ktime_get_ns`, stops during suspend.
@@ -153,10 +164,19 @@ mod tests {
     }
 
     #[test]
+    fn a_zombie_has_ended_unless_its_threads_live() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a) b) {state} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 5 0")
+        };
+        assert!(lives(&stat("S", 1)) && lives(&stat("Z", 2)));
+        assert!(!lives(&stat("Z", 1)) && !lives(&stat("X", 0)) && !lives(""));
+    }
+
+    #[test]
     fn our_own_process_is_known() {
-        assert!(process_exists(std::process::id()));
-        assert!(!process_exists(0));
-        assert!(!process_exists(u32::MAX));
+        assert!(process_lives(std::process::id()));
+        assert!(!process_lives(0));
+        assert!(!process_lives(u32::MAX));
         assert!(own_rss_peak().is_some_and(|bytes| bytes > 100_000));
         let first = monotonic_ns();
         assert!(monotonic_ns() >= first && first > 0);

@@ -15,7 +15,7 @@ use super::start::start;
 use super::{RunOptions, Sightings};
 use crate::cli::args::{OutputArgs, TargetArgs};
 use crate::exit::{Usage, usage};
-use crate::kernel::{Kernel, monotonic_ns, process_exists};
+use crate::kernel::{Kernel, monotonic_ns, process_lives};
 use crate::lab::command::TracedCommand;
 use crate::render::Report;
 use crate::trace::herd::marks::{HerdMark, TaskMark};
@@ -206,7 +206,7 @@ fn follow(
                 Some(command) => command.try_wait().is_some(),
                 None => {
                     !sightings.waits_for_comm
-                        && !sightings.groups.iter().any(|pid| process_exists(*pid))
+                        && !sightings.groups.iter().any(|pid| process_lives(*pid))
                 }
             };
             if ended {

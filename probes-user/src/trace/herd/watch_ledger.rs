@@ -1,5 +1,7 @@
 //! The tables of a watch: per listening port, per worker, and the epoll registrations seen.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::calls;
@@ -160,20 +162,27 @@ fn worker_row(worker: &Worker) -> Vec<Value> {
     row
 }
 
-/// Tasks that have to do with a listener: accepted or tried to, were woken by a connection, or registered it.
+/// Tasks that have to do with a listener: accepted or tried to, were woken by a connection, or registered
+/// it; and those of the same name that wait as they do, for under an accept mutex most workers wait for
+/// their turn with no listener registered, and only their timers show.
 pub fn acceptors(watch: &WatchFold) -> Vec<&Worker> {
-    let registered: std::collections::BTreeSet<u32> = watch
+    let registered: BTreeSet<u32> = watch
         .crowd
         .registrations
         .iter()
         .map(|(tgid, _, _)| tgid)
         .collect();
-    watch
-        .crowd
-        .workers
-        .values()
-        .chain(&watch.crowd.departed)
-        .filter(|worker| worker.met_a_listener() || registered.contains(&worker.pid))
+    let workers = || watch.crowd.workers.values().chain(&watch.crowd.departed);
+    let direct = |worker: &Worker| worker.met_a_listener() || registered.contains(&worker.pid);
+    let names: BTreeSet<&str> = workers()
+        .filter(|worker| direct(worker))
+        .map(|worker| worker.comm.as_str())
+        .filter(|name| !name.is_empty())
+        .collect();
+    workers()
+        .filter(|worker| {
+            direct(worker) || (names.contains(worker.comm.as_str()) && worker.has_waited())
+        })
         .collect()
 }
 

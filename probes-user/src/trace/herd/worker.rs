@@ -105,6 +105,12 @@ impl Worker {
         self.returned(calls::is_accept) > 0 || self.wakeups_by(Cause::Connection) > 0
     }
 
+    /// Came out of a waiting call, or is known to be in one.
+    pub fn has_waited(&self) -> bool {
+        matches!(self.call, Call::In(nr) if calls::is_waiting(nr))
+            || self.returned(calls::is_waiting) > 0
+    }
+
     pub fn wakeups_by(&self, cause: Cause) -> u64 {
         self.wakeups.get(&cause).copied().unwrap_or(0)
     }

@@ -1,0 +1,49 @@
+//! The tests, by what they are about. Their names are sentences.
+
+use crate::context::Test;
+use crate::tests;
+
+mod bad_input;
+mod breaking;
+mod commands;
+mod files;
+mod herding;
+mod kills;
+mod labs;
+mod nginx;
+mod stats;
+mod targets;
+mod witness;
+
+/// In the order of a run: first what all else rests on. A number is a budget in seconds.
+pub const TESTS: &[Test] = tests![
+    commands: doctor_finds_this_machine_fit, every_command_that_only_looks_answers, looking_needs_no_root,
+        explain_has_a_page_for_every_trace, a_report_for_people_begins_with_the_verdicts,
+        a_timeline_shows_client_softirq_and_workers;
+    labs: accept_herd_settles_every_claim, epoll_herd_settles_every_claim, eight_workers_settle_every_claim_too,
+        both_labs_settle_every_claim_beside_noise (600), check_finds_what_is_known_of_this_kernel;
+    witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
+    stats: start_up_parts_and_memory_are_shown;
+    breaking: a_needed_hook_removed_makes_claims_unsupported,
+        a_rung_removed_falls_to_the_next_with_the_same_verdicts, an_optional_hook_removed_changes_no_verdict,
+        function_probes_removed_change_no_verdict, a_ring_too_small_is_inconclusive,
+        a_worker_killed_in_mid_run_is_inconclusive_and_named, an_altered_expectation_is_the_one_that_differs;
+    bad_input: wrong_words_exit_with_2, without_root_it_cannot_run, without_btf_it_cannot_run,
+        a_target_that_ends_gives_its_report, ctrl_c_in_mid_lab_prints_what_is_known,
+        ctrl_c_as_text_prints_what_is_known;
+    files: a_replay_without_root_says_the_same, a_truncated_recording_is_refused, a_foreign_recording_is_refused,
+        a_full_disk_spoils_the_recording_and_not_the_report, a_report_that_cannot_be_written_is_an_error,
+        a_report_in_a_file_is_the_whole_report;
+    targets: by_pid_children_are_followed, by_pids_of_workers_each_is_followed,
+        workers_forked_after_the_attach_are_followed, by_name_present_processes_are_followed,
+        by_name_future_processes_are_followed, by_cgroup_its_processes_are_followed,
+        a_command_is_watched_from_its_first_instruction;
+    nginx: mutex_off_wakes_one_of_4_by_exclusive, mutex_off_wakes_one_of_8_by_exclusive,
+        mutex_on_has_one_of_4_listen_and_the_rest_wake_by_timers,
+        mutex_on_has_one_of_8_listen_and_the_rest_wake_by_timers,
+        reuseport_gives_each_of_4_a_listener_and_the_hash_decides,
+        reuseport_gives_each_of_8_a_listener_and_the_hash_decides, no_connection_is_missed_under_load;
+    herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
+    kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
+        kills_of_a_watched_command_leave_nothing (600);
+];

@@ -1,0 +1,17 @@
+//! What tests share: running `probes`, servers and their clients, noise, and what is in the kernel.
+
+pub mod client;
+pub mod dir;
+pub mod inventory;
+pub mod nginx;
+pub mod noise;
+pub mod probes;
+pub mod procs;
+pub mod recording;
+pub mod report;
+pub mod sandbox;
+pub mod server;
+pub mod tracefs;
+pub mod uvicorn;
+pub mod wait;
+pub mod watch;

@@ -1,0 +1,162 @@
+//! A report as the program printed it: claims by id, ledger tables by name, what was lost.
+
+use serde_json::Value;
+
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub document: Value,
+    pub code: i32,
+}
+
+impl Report {
+    pub fn claims(&self) -> &[Value] {
+        self.document["claims"]
+            .as_array()
+            .map_or(&[], Vec::as_slice)
+    }
+
+    pub fn claim(&self, id: &str) -> &Value {
+        let found = self.claims().iter().find(|claim| claim["id"] == id);
+        found.unwrap_or_else(|| panic!("no claim {id} in {:?}", self.results()))
+    }
+
+    /// Every claim's id and result.
+    pub fn results(&self) -> Vec<(String, String)> {
+        self.claims()
+            .iter()
+            .map(|claim| (text(&claim["id"]), text(&claim["result"])))
+            .collect()
+    }
+
+    /// # Panics
+    /// There is none, or one does not hold and is not refuted either.
+    pub fn assert_settled(&self) -> &Report {
+        assert!(
+            !self.claims().is_empty(),
+            "no claims: {:#}",
+            self.document["ledger"]["remarks"]
+        );
+        for claim in self.claims() {
+            let result = text(&claim["result"]);
+            assert!(
+                result == "holds" || result == "refuted",
+                "{} {result}: {}",
+                claim["id"],
+                claim["because"]
+            );
+        }
+        self.assert_nothing_lost()
+    }
+
+    pub fn assert_nothing_lost(&self) -> &Report {
+        let losses = &self.document["losses"];
+        assert!(
+            losses["emitted"].as_u64() > Some(0),
+            "nothing was sent at all: {losses}"
+        );
+        assert!(
+            empty(&losses["lost"]) && empty(&losses["failed"]),
+            "losses: {losses}"
+        );
+        self
+    }
+
+    pub fn lost(&self) -> u64 {
+        let lost = self.document["losses"]["lost"].as_object();
+        lost.map_or(0, |lost| lost.values().filter_map(Value::as_u64).sum())
+    }
+
+    pub fn rows(&self, table: &str) -> Vec<Row> {
+        let rows = self.document["ledger"]["tables"][table].as_array();
+        let rows =
+            rows.unwrap_or_else(|| panic!("no table {table} in {:#}", self.document["ledger"]));
+        rows.iter()
+            .cloned()
+            .map(|row| Row {
+                table: table.to_owned(),
+                row,
+            })
+            .collect()
+    }
+
+    pub fn remarks(&self) -> Vec<String> {
+        self.document["ledger"]["remarks"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(text)
+            .collect()
+    }
+
+    /// The hook's rung; None = not attached.
+    pub fn attached_as(&self, hook: &str) -> Option<String> {
+        let hooks = self.document["hooks"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let found = hooks
+            .iter()
+            .find(|its| its["hook"] == hook)
+            .unwrap_or_else(|| panic!("no hook {hook}"));
+        found["attached_as"].as_str().map(str::to_owned)
+    }
+
+    /// Some numbers of a person's interest, printed for the log of a failing test.
+    pub fn show(&self) {
+        let ledger = &self.document["ledger"];
+        for (name, table) in ledger["tables"].as_object().into_iter().flatten() {
+            if name != "connections" && name != "checks" {
+                for row in table.as_array().into_iter().flatten() {
+                    println!("{name}: {row}");
+                }
+            }
+        }
+        for line in self.remarks() {
+            println!("remark: {line}");
+        }
+        for claim in self.claims() {
+            println!("{} {}: {}", claim["result"], claim["id"], claim["because"]);
+        }
+    }
+}
+
+/// A row of a ledger table.
+#[derive(Debug, Clone)]
+pub struct Row {
+    table: String,
+    row: Value,
+}
+
+impl Row {
+    pub fn count(&self, key: &str) -> u64 {
+        self.row[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{}: no count {key} in {}", self.table, self.row))
+    }
+
+    pub fn number(&self, key: &str) -> f64 {
+        self.row[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{}: no number {key} in {}", self.table, self.row))
+    }
+
+    pub fn text(&self, key: &str) -> &str {
+        self.row[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("{}: no text {key} in {}", self.table, self.row))
+    }
+}
+
+/// Of one column over the rows.
+pub fn sum(rows: &[Row], key: &str) -> u64 {
+    rows.iter().map(|row| row.count(key)).sum()
+}
+
+fn empty(value: &Value) -> bool {
+    value
+        .as_object()
+        .is_some_and(|map| map.values().all(|count| count.as_u64() == Some(0)))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,72 @@
+//! A watch that is under way: attached before the load, ended by Ctrl-C after it.
+
+use rustix::process::Signal;
+
+use super::dir::Dir;
+use super::probes::{Probes, Running};
+use super::report::Report;
+use super::wait;
+use crate::context::Ctx;
+
+#[derive(Debug)]
+pub struct Watch {
+    running: Running,
+    _dir: Dir,
+}
+
+impl Watch {
+    /// Returns when everything is attached.
+    pub fn start(ctx: &Ctx, target: &[&str]) -> Watch {
+        Watch::command(ctx, target, &[])
+    }
+
+    /// With a command to run and watch, after `--`.
+    pub fn command(ctx: &Ctx, target: &[&str], command: &[String]) -> Watch {
+        let dir = Dir::new();
+        let ready = dir.join("ready");
+        let mut probes: Probes = ctx
+            .probes(["epoll-herd", "--json", "--ready-file"])
+            .arg(&ready);
+        for word in target {
+            probes = probes.arg(word);
+        }
+        if !command.is_empty() {
+            probes = probes.arg("--");
+        }
+        for word in command {
+            probes = probes.arg(word);
+        }
+        let mut running = probes.start();
+        wait::until("the watch to be attached", || {
+            assert!(
+                !running.ended(),
+                "the watch has ended: {}",
+                running.stderr()
+            );
+            ready.exists().then_some(())
+        });
+        Watch { running, _dir: dir }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Ctrl-C; the report must be whole.
+    pub fn finish(self) -> Report {
+        self.running.signal(Signal::INT);
+        let report = self.running.wait().expect(130).report();
+        report.show();
+        assert_eq!(
+            report.document["interrupted"], true,
+            "a watch that was ended by Ctrl-C"
+        );
+        report.assert_nothing_lost();
+        report
+    }
+
+    /// Ends by itself.
+    pub fn await_end(self) -> super::probes::Run {
+        self.running.wait()
+    }
+}
