@@ -12,7 +12,7 @@ pub mod epoll_herd;
 pub mod herd;
 
 /// Every trace there is: the one list that all others are derived from.
-pub static TRACES: &[&dyn Trace] = &[&accept_herd::AcceptHerd, &epoll_herd::EpollHerd];
+pub static TRACES: &[&dyn Trace] = &[&accept_herd::ACCEPT_HERD, &epoll_herd::EPOLL_HERD];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
