@@ -55,7 +55,7 @@ pub struct Ending {
     /// Failures inside the programs, by name.
     pub failed: std::collections::BTreeMap<String, u64>,
     pub emitted: u64,
-    /// Program runs that the kernel skipped and that a second copy made good, or that no verdict needs.
+    /// Program runs that the kernel skipped and that a further copy made good, or that no verdict needs.
     #[serde(default)]
     pub skipped: u64,
     /// Places in the stream where an event of a watched task is missing although no counter says so; what
