@@ -26,7 +26,8 @@ impl Copy {
         let dir = Dir::new();
         let path = dir.join("probes");
         std::fs::copy(&ctx.probes, &path).expect("a copy of the program");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its rights");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+            .expect("its rights");
         Copy { path, _dir: dir }
     }
 
@@ -39,7 +40,10 @@ impl Copy {
 fn nobodys_pid() -> String {
     let max = std::fs::read_to_string("/proc/sys/kernel/pid_max").expect("the highest pid");
     let max: u32 = max.trim().parse().expect("a number");
-    let free = (1..max).rev().find(|pid| procs::read(*pid).is_none()).expect("a free pid");
+    let free = (1..max)
+        .rev()
+        .find(|pid| procs::read(*pid).is_none())
+        .expect("a free pid");
     free.to_string()
 }
 
@@ -51,16 +55,31 @@ pub fn wrong_words_exit_with_2(ctx: &Ctx) -> Outcome {
         (&["epoll-herd", "-p", &free], &[&free]),
         (&["epoll-herd", "-p", "not-a-pid"], &["not-a-pid"]),
         (&["epoll-herd", "-p", "0"], &["0"]),
-        (&["epoll-herd", "-c", "/no/such/cgroup"], &["/no/such/cgroup"]),
-        (&["epoll-herd", "--workers", "4", "-p", "1"], &["lab", "target"]),
+        (
+            &["epoll-herd", "-c", "/no/such/cgroup"],
+            &["/no/such/cgroup"],
+        ),
+        (
+            &["epoll-herd", "--workers", "4", "-p", "1"],
+            &["lab", "target"],
+        ),
         (&["epoll-herd", "-n", "nginx", "-p", "1"], &["-p", "--comm"]),
         (&["epoll-herd", "-d", "10s"], &["-d"]),
         (&["epoll-herd", "--workers", "1"], &["1 workers", "2 to"]),
         (&["epoll-herd", "--connections", "0"], &["at least 1"]),
         (&["epoll-herd", "--variant", "no-such-scene"], &["scene"]),
-        (&["epoll-herd", "--without", "no_such_hook"], &["no_such_hook"]),
-        (&["epoll-herd", "--without", "sched_waking:uprobe"], &["uprobe"]),
-        (&["epoll-herd", "--", "/no/such/command"], &["/no/such/command"]),
+        (
+            &["epoll-herd", "--without", "no_such_hook"],
+            &["no_such_hook"],
+        ),
+        (
+            &["epoll-herd", "--without", "sched_waking:uprobe"],
+            &["uprobe"],
+        ),
+        (
+            &["epoll-herd", "--", "/no/such/command"],
+            &["/no/such/command"],
+        ),
         (&["check", "--only", "no-such-claim"], &["no-such-claim"]),
         (&["check", "--expect", "/no/such/file"], &["/no/such/file"]),
         (&["replay", "/no/such/file"], &["/no/such/file"]),
@@ -68,9 +87,15 @@ pub fn wrong_words_exit_with_2(ctx: &Ctx) -> Outcome {
     let mut wrong = Vec::new();
     for (words, said) in cases {
         let run = ctx.probes(words.iter().copied()).run();
-        let told = said.iter().all(|part| run.stderr.to_lowercase().contains(&part.to_lowercase()));
+        let told = said
+            .iter()
+            .all(|part| run.stderr.to_lowercase().contains(&part.to_lowercase()));
         if run.code() != 2 || !told || run.stderr.contains("panicked") || !run.stdout.is_empty() {
-            wrong.push(format!("{words:?}: code {}, said {:?}", run.code(), run.stderr));
+            wrong.push(format!(
+                "{words:?}: code {}, said {:?}",
+                run.code(),
+                run.stderr
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -79,12 +104,29 @@ pub fn wrong_words_exit_with_2(ctx: &Ctx) -> Outcome {
 
 pub fn without_root_it_cannot_run(ctx: &Ctx) -> Outcome {
     let copy = Copy::of(ctx);
-    for words in [vec!["epoll-herd"], vec!["accept-herd", "-p", "1"], vec!["check"]] {
-        let run = copy.probes(words).as_nobody().run().expect(3).says(&["root"]);
-        assert!(run.stderr.lines().count() <= 3, "one message: {}", run.stderr);
+    for words in [
+        vec!["epoll-herd"],
+        vec!["accept-herd", "-p", "1"],
+        vec!["check"],
+    ] {
+        let run = copy
+            .probes(words)
+            .as_nobody()
+            .run()
+            .expect(3)
+            .says(&["root"]);
+        assert!(
+            run.stderr.lines().count() <= 3,
+            "one message: {}",
+            run.stderr
+        );
     }
     let doctor = copy.probes(["doctor"]).as_nobody().run().expect(3);
-    assert!(doctor.stdout.contains("FAIL") && doctor.stdout.contains('→'), "{}", doctor.stdout);
+    assert!(
+        doctor.stdout.contains("FAIL") && doctor.stdout.contains('→'),
+        "{}",
+        doctor.stdout
+    );
     Outcome::Pass
 }
 
@@ -93,7 +135,11 @@ pub fn without_btf_it_cannot_run(ctx: &Ctx) -> Outcome {
     sandbox::own_mounts();
     sandbox::bind(empty.path(), Path::new("/sys/kernel/btf"));
     let run = ctx.probes(["epoll-herd"]).run().expect(3).says(&["btf"]);
-    assert!(run.stderr.lines().count() <= 3, "one message: {}", run.stderr);
+    assert!(
+        run.stderr.lines().count() <= 3,
+        "one message: {}",
+        run.stderr
+    );
     let doctor = ctx.probes(["doctor"]).run().expect(3);
     assert!(doctor.stdout.contains("FAIL"), "{}", doctor.stdout);
     Outcome::Pass
@@ -111,15 +157,27 @@ pub fn a_target_that_ends_gives_its_report(ctx: &Ctx) -> Outcome {
 }
 
 pub fn ctrl_c_in_mid_lab_prints_what_is_known(ctx: &Ctx) -> Outcome {
-    let running = ctx.probes(["epoll-herd", "--connections", "5000", "--json"]).start();
+    let running = ctx
+        .probes(["epoll-herd", "--connections", "5000", "--json"])
+        .start();
     wait::until("the lab to be at work", || {
         let family = procs::descendants(running.pid());
-        family.iter().any(|proc| proc.comm == "herd-worker" && procs::switches(proc.pid) > 20).then_some(())
+        family
+            .iter()
+            .any(|proc| proc.comm == "herd-worker" && procs::switches(proc.pid) > 20)
+            .then_some(())
     });
     running.signal(Signal::INT);
     let report = running.wait().expect(130).report();
     assert_eq!(report.document["interrupted"], true);
-    assert!(report.claims().iter().all(|claim| claim["result"] == "inconclusive"), "{:?}", report.results());
+    assert!(
+        report
+            .claims()
+            .iter()
+            .all(|claim| claim["result"] == "inconclusive"),
+        "{:?}",
+        report.results()
+    );
     Outcome::Pass
 }
 
@@ -127,7 +185,10 @@ pub fn ctrl_c_as_text_prints_what_is_known(ctx: &Ctx) -> Outcome {
     let running = ctx.probes(["accept-herd", "--connections", "5000"]).start();
     wait::until("the lab to be at work", || {
         let family = procs::descendants(running.pid());
-        family.iter().any(|proc| proc.comm == "herd-worker" && procs::switches(proc.pid) > 20).then_some(())
+        family
+            .iter()
+            .any(|proc| proc.comm == "herd-worker" && procs::switches(proc.pid) > 20)
+            .then_some(())
     });
     running.signal(Signal::TERM);
     let run = running.wait().expect(130);

@@ -21,7 +21,12 @@ pub fn a_needed_hook_removed_makes_claims_unsupported(ctx: &Ctx) -> Outcome {
             assert_eq!(report.attached_as(hook), None);
             for claim in report.claims() {
                 assert_eq!(claim["result"], "unsupported", "{claim}");
-                assert!(claim["because"].as_str().is_some_and(|why| why.contains(hook)), "{claim}");
+                assert!(
+                    claim["because"]
+                        .as_str()
+                        .is_some_and(|why| why.contains(hook)),
+                    "{claim}"
+                );
             }
             assert!(!report.claims().is_empty());
         }
@@ -31,24 +36,41 @@ pub fn a_needed_hook_removed_makes_claims_unsupported(ctx: &Ctx) -> Outcome {
 
 pub fn a_rung_removed_falls_to_the_next_with_the_same_verdicts(ctx: &Ctx) -> Outcome {
     let whole = ctx.probes(["epoll-herd"]).report();
-    let hooks = ["sched_waking", "sched_switch", "sys_exit", "inet_sock_set_state"];
+    let hooks = [
+        "sched_waking",
+        "sched_switch",
+        "sys_exit",
+        "inet_sock_set_state",
+    ];
     let without: Vec<String> = hooks.iter().map(|hook| format!("{hook}:tp_btf")).collect();
     let words = without.iter().flat_map(|rung| ["--without", rung.as_str()]);
     let fallen = ctx.probes(["epoll-herd"].into_iter().chain(words)).report();
     for hook in hooks {
         assert_eq!(whole.attached_as(hook).as_deref(), Some("tp_btf"), "{hook}");
-        assert_eq!(fallen.attached_as(hook).as_deref(), Some("raw_tp"), "{hook}");
+        assert_eq!(
+            fallen.attached_as(hook).as_deref(),
+            Some("raw_tp"),
+            "{hook}"
+        );
     }
-    assert_eq!(fallen.assert_settled().results(), whole.assert_settled().results());
+    assert_eq!(
+        fallen.assert_settled().results(),
+        whole.assert_settled().results()
+    );
     assert_eq!(fallen.code, 0);
     Outcome::Pass
 }
 
 pub fn an_optional_hook_removed_changes_no_verdict(ctx: &Ctx) -> Outcome {
     let whole = ctx.probes(["epoll-herd"]).report();
-    let without = ctx.probes(["epoll-herd", "--without", "sk_data_ready"]).report();
+    let without = ctx
+        .probes(["epoll-herd", "--without", "sk_data_ready"])
+        .report();
     assert_eq!(without.attached_as("sk_data_ready"), None);
-    assert_eq!(without.assert_settled().results(), whole.assert_settled().results());
+    assert_eq!(
+        without.assert_settled().results(),
+        whole.assert_settled().results()
+    );
     assert_eq!(without.code, 0);
     Outcome::Pass
 }
@@ -56,19 +78,34 @@ pub fn an_optional_hook_removed_changes_no_verdict(ctx: &Ctx) -> Outcome {
 pub fn function_probes_removed_change_no_verdict(ctx: &Ctx) -> Outcome {
     for trace in ["accept-herd", "epoll-herd"] {
         let whole = ctx.probes([trace]).report();
-        let hooks = whole.document["hooks"].as_array().cloned().unwrap_or_default();
+        let hooks = whole.document["hooks"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let functions: Vec<String> = hooks
             .iter()
-            .filter(|hook| matches!(hook["attached_as"].as_str(), Some("fentry" | "fexit" | "kprobe" | "kretprobe")))
+            .filter(|hook| {
+                matches!(
+                    hook["attached_as"].as_str(),
+                    Some("fentry" | "fexit" | "kprobe" | "kretprobe")
+                )
+            })
             .filter_map(|hook| hook["hook"].as_str().map(str::to_owned))
             .collect();
         if functions.is_empty() {
             return Outcome::Skip("no function probe attaches here".to_owned());
         }
-        let words = functions.iter().flat_map(|hook| ["--without", hook.as_str()]);
+        let words = functions
+            .iter()
+            .flat_map(|hook| ["--without", hook.as_str()]);
         let without = ctx.probes([trace].into_iter().chain(words)).report();
-        functions.iter().for_each(|hook| assert_eq!(without.attached_as(hook), None, "{hook}"));
-        assert_eq!(without.assert_settled().results(), whole.assert_settled().results());
+        functions
+            .iter()
+            .for_each(|hook| assert_eq!(without.attached_as(hook), None, "{hook}"));
+        assert_eq!(
+            without.assert_settled().results(),
+            whole.assert_settled().results()
+        );
         assert_eq!(without.code, 0);
     }
     Outcome::Pass
@@ -79,17 +116,25 @@ pub fn a_ring_too_small_is_inconclusive(ctx: &Ctx) -> Outcome {
     let report = ctx.probes(SCENE.into_iter().chain(words)).report();
     report.show();
     assert_eq!(report.code, 4);
-    assert!(report.lost() > 0, "a ring of 4 KiB lost nothing: {}", report.document["losses"]);
+    assert!(
+        report.lost() > 0,
+        "a ring of 4 KiB lost nothing: {}",
+        report.document["losses"]
+    );
     inconclusive(&report, &["lost"]);
     Outcome::Pass
 }
 
 pub fn a_worker_killed_in_mid_run_is_inconclusive_and_named(ctx: &Ctx) -> Outcome {
-    let running = ctx.probes(SCENE.into_iter().chain(["--connections", "5000", "--json"])).start();
+    let running = ctx
+        .probes(SCENE.into_iter().chain(["--connections", "5000", "--json"]))
+        .start();
     let victim = wait::until("a worker in the middle of its work", || {
         let family = procs::descendants(running.pid());
         let workers = family.into_iter().filter(|proc| proc.comm == "herd-worker");
-        workers.map(|proc| proc.pid).find(|pid| procs::switches(*pid) > 20)
+        workers
+            .map(|proc| proc.pid)
+            .find(|pid| procs::switches(*pid) > 20)
     });
     assert!(procs::signal(victim, Signal::KILL));
     let report = running.wait().expect(4).report();
@@ -101,22 +146,40 @@ fn inconclusive(report: &Report, words: &[&str]) {
     let claim = report.claim(CLAIM);
     assert_eq!(claim["result"], "inconclusive", "{claim}");
     let why = claim["because"].as_str().unwrap_or_default();
-    words.iter().for_each(|word| assert!(why.contains(word), "{why:?} should say {word:?}"));
+    words
+        .iter()
+        .for_each(|word| assert!(why.contains(word), "{why:?} should say {word:?}"));
 }
 
 pub fn an_altered_expectation_is_the_one_that_differs(ctx: &Ctx) -> Outcome {
     let report = ctx.probes(["accept-herd"]).report();
     let flipped = "accept-herd/one-wakeup";
     let rows = report.results().into_iter().map(|(claim, result)| {
-        let opposite = if result == "holds" { "refuted" } else { "holds" };
-        let expected = if claim == flipped { opposite } else { result.as_str() };
+        let opposite = if result == "holds" {
+            "refuted"
+        } else {
+            "holds"
+        };
+        let expected = if claim == flipped {
+            opposite
+        } else {
+            result.as_str()
+        };
         json!({"claim": claim, "kernels": "*", "result": expected, "source": "this test"})
     });
     let file = json!({"schema": "probes.expect/1", "expectations": rows.collect::<Vec<_>>()});
     let dir = Dir::new();
     let path = dir.write("expect.json", file.to_string());
-    let run = ctx.probes(["check", "--only", "accept-herd/*", "--expect"]).arg(&path).run().expect(1);
-    let differing: Vec<&str> = run.stdout.lines().filter(|line| line.contains("DIFFERS")).collect();
+    let run = ctx
+        .probes(["check", "--only", "accept-herd/*", "--expect"])
+        .arg(&path)
+        .run()
+        .expect(1);
+    let differing: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.contains("DIFFERS"))
+        .collect();
     assert_eq!(differing.len(), 1, "{}", run.stdout);
     assert!(differing[0].contains(flipped), "{}", differing[0]);
     assert!(run.stdout.contains("1 differ"), "{}", run.stdout);

@@ -27,7 +27,10 @@ fn herds(ctx: &Ctx, workers: usize) -> Outcome {
     let server = Uvicorn::start(workers);
     let flags = server.registered();
     assert_eq!(flags.len(), workers);
-    assert!(flags.iter().all(|entry| entry.events & EPOLLEXCLUSIVE == 0), "by /proc: {flags:?}");
+    assert!(
+        flags.iter().all(|entry| entry.events & EPOLLEXCLUSIVE == 0),
+        "by /proc: {flags:?}"
+    );
     one_at_a_time(ctx, &server, workers);
     all_at_once(ctx, &server);
     Outcome::Pass
@@ -39,16 +42,34 @@ fn one_at_a_time(ctx: &Ctx, server: &Uvicorn, workers: usize) {
     let report = over(watch, server);
     counts(&report, made);
     let listeners = report.rows("listeners");
-    let (asleep, woken) = (listeners[0].number("sleepers_mean"), listeners[0].number("woken_mean"));
+    let (asleep, woken) = (
+        listeners[0].number("sleepers_mean"),
+        listeners[0].number("woken_mean"),
+    );
     let all = workers as f64;
-    assert!(asleep > all * 0.95, "{asleep} of {all} workers waited for a connection");
-    assert!(woken > asleep * 0.95 && woken > 2.0, "woke {woken} of {asleep} sleeping workers");
+    assert!(
+        asleep > all * 0.95,
+        "{asleep} of {all} workers waited for a connection"
+    );
+    assert!(
+        woken > asleep * 0.95 && woken > 2.0,
+        "woke {woken} of {asleep} sleeping workers"
+    );
     let useless = listeners[0].number("useless_per_connection");
-    assert!(useless > (all - 1.0) * 0.9, "{useless} useless wakeups per connection");
-    assert!(listeners[0].number("wasted_us_per_connection") > 0.0, "what they cost");
+    assert!(
+        useless > (all - 1.0) * 0.9,
+        "{useless} useless wakeups per connection"
+    );
+    assert!(
+        listeners[0].number("wasted_us_per_connection") > 0.0,
+        "what they cost"
+    );
     assert!(sum(&report.rows("workers"), "useless_count") > 0);
     let remarks = report.remarks().join("\n");
-    assert!(remarks.contains("a herd") && remarks.contains("no EPOLLEXCLUSIVE"), "{remarks}");
+    assert!(
+        remarks.contains("a herd") && remarks.contains("no EPOLLEXCLUSIVE"),
+        "{remarks}"
+    );
 }
 
 fn all_at_once(ctx: &Ctx, server: &Uvicorn) {
@@ -59,20 +80,33 @@ fn all_at_once(ctx: &Ctx, server: &Uvicorn) {
     let report = over(watch, server);
     assert_eq!(made, 3 * CONNECTIONS, "curl counts what it made");
     counts(&report, made);
-    assert!(report.rows("listeners")[0].count("woken_max") >= 2, "the herd shows under load too");
+    assert!(
+        report.rows("listeners")[0].count("woken_max") >= 2,
+        "the herd shows under load too"
+    );
 }
 
 fn over(watch: Watch, server: &Uvicorn) -> Report {
-    wait::until("the workers to be done", || all_asleep(&server.workers).then_some(()));
+    wait::until("the workers to be done", || {
+        all_asleep(&server.workers).then_some(())
+    });
     watch.finish()
 }
 
 fn counts(report: &Report, made: u64) {
     let listeners = report.rows("listeners");
     assert_eq!(listeners.len(), 1, "{listeners:?}");
-    assert_eq!(listeners[0].count("connections_count"), made, "connections in the ledger");
+    assert_eq!(
+        listeners[0].count("connections_count"),
+        made,
+        "connections in the ledger"
+    );
     assert_eq!(listeners[0].count("not_accepted_count"), 0);
-    assert_eq!(sum(&report.rows("workers"), "won_count"), made, "connections accepted");
+    assert_eq!(
+        sum(&report.rows("workers"), "won_count"),
+        made,
+        "connections accepted"
+    );
     for row in report.rows("registrations") {
         assert!(!row.text("events").contains("EXCLUSIVE"), "{row:?}");
     }

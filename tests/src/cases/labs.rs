@@ -49,24 +49,50 @@ fn connections_agree(report: &Report, workers: usize) {
     assert!(scenes.len() >= 5, "{} scenes", scenes.len());
     for scene in &scenes {
         let name = scene.text("scene");
-        let own: Vec<_> = of_workers.iter().filter(|row| row.text("scene") == name).cloned().collect();
+        let own: Vec<_> = of_workers
+            .iter()
+            .filter(|row| row.text("scene") == name)
+            .cloned()
+            .collect();
         assert_eq!(own.len(), workers, "{name}: workers");
-        assert_eq!(scene.count("connections_count"), CONNECTIONS, "{name}: connections in the ledger");
-        assert_eq!(sum(&own, "won_count"), CONNECTIONS, "{name}: connections accepted");
+        assert_eq!(
+            scene.count("connections_count"),
+            CONNECTIONS,
+            "{name}: connections in the ledger"
+        );
+        assert_eq!(
+            sum(&own, "won_count"),
+            CONNECTIONS,
+            "{name}: connections accepted"
+        );
     }
     let checks = report.rows("checks");
-    let connections: Vec<_> = checks.iter().filter(|row| row.text("what") == "connections").collect();
-    assert_eq!(connections.len(), scenes.len(), "a check of the connections for each scene");
+    let connections: Vec<_> = checks
+        .iter()
+        .filter(|row| row.text("what") == "connections")
+        .collect();
+    assert_eq!(
+        connections.len(),
+        scenes.len(),
+        "a check of the connections for each scene"
+    );
     for check in connections {
         let counts = check.text("counts");
-        assert!(counts.matches(&format!(" {CONNECTIONS}")).count() >= 4, "{}: {counts}", check.text("scene"));
+        assert!(
+            counts.matches(&format!(" {CONNECTIONS}")).count() >= 4,
+            "{}: {counts}",
+            check.text("scene")
+        );
     }
 }
 
 pub fn check_finds_what_is_known_of_this_kernel(ctx: &Ctx) -> Outcome {
     let run = ctx.probes(["check"]).run().expect(0);
     let claims = ctx.probes(["claims"]).run().expect(0).stdout;
-    let count = claims.lines().filter(|line| line.contains('/') && !line.starts_with(' ')).count();
+    let count = claims
+        .lines()
+        .filter(|line| line.contains('/') && !line.starts_with(' '))
+        .count();
     let end = run.stdout.lines().last().unwrap_or_default();
     // "Nothing known" is no agreement: every claim needs an expectation on a kernel of the matrix.
     let whole = format!("{count} as expected, 0 differ, 0 not settled, 0 with nothing known");

@@ -50,7 +50,11 @@ pub fn no_connection_is_missed_under_load(ctx: &Ctx) -> Outcome {
         let made = client::concurrent(PORT, CONNECTIONS)
             + client::curl(PORT, CONNECTIONS, false)
             + client::curl(PORT, CONNECTIONS, true);
-        assert_eq!(made, 3 * CONNECTIONS, "{setting:?}: curl counts what it made");
+        assert_eq!(
+            made,
+            3 * CONNECTIONS,
+            "{setting:?}: curl counts what it made"
+        );
         let seen = Seen::of(watch, &nginx);
         seen.counts(made);
         assert_eq!(seen.listener().count("woken_max"), 1, "{setting:?}");
@@ -67,27 +71,42 @@ struct Seen {
 
 impl Seen {
     fn of(watch: Watch, nginx: &Nginx) -> Seen {
-        wait::until("nginx's workers to be done", || all_asleep(&nginx.workers).then_some(()));
+        wait::until("nginx's workers to be done", || {
+            all_asleep(&nginx.workers).then_some(())
+        });
         let report = watch.finish();
         let (workers, registrations) = (report.rows("workers"), report.rows("registrations"));
-        Seen { report, workers, registrations }
+        Seen {
+            report,
+            workers,
+            registrations,
+        }
     }
 
     /// 200 connections, each when all workers sleep.
     fn sequential(ctx: &Ctx, nginx: &Nginx) -> Seen {
         let watch = Watch::start(ctx, &["-p", &nginx.master().to_string()]);
-        let before: Vec<u64> = nginx.workers.iter().map(|pid| procs::switches(*pid)).collect();
+        let before: Vec<u64> = nginx
+            .workers
+            .iter()
+            .map(|pid| procs::switches(*pid))
+            .collect();
         let made = client::sequential(PORT, CONNECTIONS, || all_asleep(&nginx.workers));
         // With the mutex the idle ones come round every 500 ms: long enough to see each do so.
         wait::within(std::time::Duration::from_secs(3), || {
             let now = nginx.workers.iter().map(|pid| procs::switches(*pid));
-            now.zip(&before).all(|(now, before)| now > before + 1).then_some(())
+            now.zip(&before)
+                .all(|(now, before)| now > before + 1)
+                .then_some(())
         });
         let seen = Seen::of(watch, nginx);
         seen.counts(made);
         let listener = seen.listener();
         assert_eq!(listener.count("woken_max"), 1, "one connection wakes one");
-        assert!(listener.number("woken_mean") > 0.9, "a connection that finds its worker asleep wakes it");
+        assert!(
+            listener.number("woken_mean") > 0.9,
+            "a connection that finds its worker asleep wakes it"
+        );
         seen
     }
 
@@ -99,13 +118,24 @@ impl Seen {
     }
 
     fn counts(&self, made: u64) {
-        assert_eq!(self.listener().count("connections_count"), made, "connections in the ledger");
+        assert_eq!(
+            self.listener().count("connections_count"),
+            made,
+            "connections in the ledger"
+        );
         assert_eq!(self.listener().count("not_accepted_count"), 0);
-        assert_eq!(sum(&self.workers, "won_count"), made, "connections accepted");
+        assert_eq!(
+            sum(&self.workers, "won_count"),
+            made,
+            "connections accepted"
+        );
     }
 
     fn of_worker(&self, pid: u32) -> &Row {
-        let row = self.workers.iter().find(|row| row.count("pid") == u64::from(pid));
+        let row = self
+            .workers
+            .iter()
+            .find(|row| row.count("pid") == u64::from(pid));
         row.unwrap_or_else(|| panic!("no row for worker {pid} in {:?}", self.workers))
     }
 }
@@ -114,21 +144,43 @@ fn mutex_off(ctx: &Ctx, workers: usize) -> Outcome {
     sandbox::own_network();
     let nginx = Nginx::start(Setting::MutexOff, workers);
     let flags = nginx.registered();
-    assert!(flags.iter().all(|entry| entry.events & EPOLLEXCLUSIVE != 0), "by /proc: {flags:?}");
+    assert!(
+        flags.iter().all(|entry| entry.events & EPOLLEXCLUSIVE != 0),
+        "by /proc: {flags:?}"
+    );
     let seen = Seen::sequential(ctx, &nginx);
-    assert!(seen.listener().number("sleepers_mean") > workers as f64 - 0.5, "all waited for each connection");
+    assert!(
+        seen.listener().number("sleepers_mean") > workers as f64 - 0.5,
+        "all waited for each connection"
+    );
     assert_eq!(seen.registrations.len(), workers);
     for row in &seen.registrations {
         assert_eq!(row.text("events"), "EPOLLIN|EPOLLEXCLUSIVE");
-        assert!(row.count("removed_count") > 0, "nginx registers anew to take turns: {row:?}");
+        assert!(
+            row.count("removed_count") > 0,
+            "nginx registers anew to take turns: {row:?}"
+        );
     }
     for pid in &nginx.workers {
-        assert!(seen.of_worker(*pid).count("won_count") >= 10, "the turns reach every worker");
+        assert!(
+            seen.of_worker(*pid).count("won_count") >= 10,
+            "the turns reach every worker"
+        );
     }
-    assert_eq!(sum(&seen.workers, "by_timer_count"), 0, "nobody wakes for nothing");
+    assert_eq!(
+        sum(&seen.workers, "by_timer_count"),
+        0,
+        "nobody wakes for nothing"
+    );
     let remarks = seen.report.remarks().join("\n");
-    assert!(remarks.contains("no herd") && remarks.contains("EPOLLEXCLUSIVE"), "{remarks}");
-    assert!(!remarks.contains("accept mutex"), "there is none: {remarks}");
+    assert!(
+        remarks.contains("no herd") && remarks.contains("EPOLLEXCLUSIVE"),
+        "{remarks}"
+    );
+    assert!(
+        !remarks.contains("accept mutex"),
+        "there is none: {remarks}"
+    );
     Outcome::Pass
 }
 
@@ -136,15 +188,36 @@ fn mutex_on(ctx: &Ctx, workers: usize) -> Outcome {
     sandbox::own_network();
     let nginx = Nginx::start(Setting::MutexOn, workers);
     let seen = Seen::sequential(ctx, &nginx);
-    assert_eq!(nginx.registered().len(), 1, "one worker has the listener, says /proc");
+    assert_eq!(
+        nginx.registered().len(),
+        1,
+        "one worker has the listener, says /proc"
+    );
     for row in &seen.registrations {
-        assert_eq!(row.text("events"), "EPOLLIN|EPOLLRDHUP", "no EPOLLEXCLUSIVE with the mutex");
+        assert_eq!(
+            row.text("events"),
+            "EPOLLIN|EPOLLRDHUP",
+            "no EPOLLEXCLUSIVE with the mutex"
+        );
     }
-    assert!(seen.listener().number("sleepers_mean") < 1.5, "the others do not wait for the listener");
-    let timers = nginx.workers.iter().filter(|pid| seen.of_worker(**pid).count("by_timer_count") > 0).count();
-    assert!(timers >= workers - 1, "{timers} of {workers} workers woke by a timer: the mutex's price");
+    assert!(
+        seen.listener().number("sleepers_mean") < 1.5,
+        "the others do not wait for the listener"
+    );
+    let timers = nginx
+        .workers
+        .iter()
+        .filter(|pid| seen.of_worker(**pid).count("by_timer_count") > 0)
+        .count();
+    assert!(
+        timers >= workers - 1,
+        "{timers} of {workers} workers woke by a timer: the mutex's price"
+    );
     let busiest = seen.workers.iter().map(|row| row.count("won_count")).max();
-    assert!(busiest > Some(CONNECTIONS / 2), "who has the mutex takes most: {busiest:?}");
+    assert!(
+        busiest > Some(CONNECTIONS / 2),
+        "who has the mutex takes most: {busiest:?}"
+    );
     let remarks = seen.report.remarks().join("\n");
     assert!(remarks.contains("timer wakeups"), "{remarks}");
     Outcome::Pass
@@ -154,23 +227,45 @@ fn reuseport(ctx: &Ctx, workers: usize) -> Outcome {
     sandbox::own_network();
     let nginx = Nginx::start(Setting::Reuseport, workers);
     let sockets: BTreeSet<u64> = nginx.registered().iter().map(|entry| entry.inode).collect();
-    assert_eq!(sockets.len(), workers, "a listener for each worker, says /proc");
+    assert_eq!(
+        sockets.len(),
+        workers,
+        "a listener for each worker, says /proc"
+    );
     let seen = Seen::sequential(ctx, &nginx);
-    assert_eq!(seen.listener().count("sockets_count"), workers as u64, "sockets on the port");
+    assert_eq!(
+        seen.listener().count("sockets_count"),
+        workers as u64,
+        "sockets on the port"
+    );
     assert_eq!(seen.registrations.len(), workers);
     for row in &seen.registrations {
-        assert_eq!(row.text("events"), "EPOLLIN|EPOLLRDHUP", "no EPOLLEXCLUSIVE where nobody shares");
+        assert_eq!(
+            row.text("events"),
+            "EPOLLIN|EPOLLRDHUP",
+            "no EPOLLEXCLUSIVE where nobody shares"
+        );
         assert_eq!(row.count("removed_count"), 0);
     }
-    assert_eq!(sum(&seen.workers, "by_timer_count"), 0, "nobody wakes for nothing");
+    assert_eq!(
+        sum(&seen.workers, "by_timer_count"),
+        0,
+        "nobody wakes for nothing"
+    );
     // Binomial: 5 standard deviations, less than one false alarm in 10^5 for all 8 together.
     let (fair, n) = (CONNECTIONS as f64 / workers as f64, workers as f64);
     let bound = 5.0 * (fair * (1.0 - 1.0 / n)).sqrt();
     for pid in &nginx.workers {
         let won = seen.of_worker(*pid).count("won_count") as f64;
-        assert!((won - fair).abs() <= bound, "worker {pid} got {won} of {CONNECTIONS}, fair is {fair} ± {bound:.0}");
+        assert!(
+            (won - fair).abs() <= bound,
+            "worker {pid} got {won} of {CONNECTIONS}, fair is {fair} ± {bound:.0}"
+        );
     }
     let remarks = seen.report.remarks().join("\n");
-    assert!(remarks.contains("no herd") && remarks.contains(&format!("{workers} sockets")), "{remarks}");
+    assert!(
+        remarks.contains("no herd") && remarks.contains(&format!("{workers} sockets")),
+        "{remarks}"
+    );
     Outcome::Pass
 }

@@ -18,12 +18,22 @@ const WORKERS: usize = 3;
 /// Loads the server, ends the watch, compares the counts.
 fn load(watch: Watch, workers: &[u32]) -> Report {
     let made = client::sequential(PORT, CONNECTIONS, || all_asleep(workers));
-    wait::until("the workers to be done", || all_asleep(workers).then_some(()));
+    wait::until("the workers to be done", || {
+        all_asleep(workers).then_some(())
+    });
     let report = watch.finish();
     let listeners = report.rows("listeners");
     assert_eq!(listeners.len(), 1, "{listeners:?}");
-    assert_eq!(listeners[0].count("connections_count"), made, "connections in the ledger");
-    assert_eq!(sum(&report.rows("workers"), "won_count"), made, "connections accepted");
+    assert_eq!(
+        listeners[0].count("connections_count"),
+        made,
+        "connections in the ledger"
+    );
+    assert_eq!(
+        sum(&report.rows("workers"), "won_count"),
+        made,
+        "connections accepted"
+    );
     report
 }
 
@@ -31,17 +41,27 @@ fn load(watch: Watch, workers: &[u32]) -> Report {
 fn assert_herd(report: &Report, herd: bool) {
     let woken = report.rows("listeners")[0].number("woken_mean");
     let wanted = if herd { WORKERS as f64 } else { 1.0 };
-    assert!((woken - wanted).abs() < 0.15 * wanted, "woke {woken}, not {wanted}");
+    assert!(
+        (woken - wanted).abs() < 0.15 * wanted,
+        "woke {woken}, not {wanted}"
+    );
 }
 
 pub fn by_pid_children_are_followed(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
     for exclusive in [false, true] {
         let server = Server::start(WORKERS, exclusive);
-        let report = load(Watch::start(ctx, &["-p", &server.pid().to_string()]), &server.workers);
+        let report = load(
+            Watch::start(ctx, &["-p", &server.pid().to_string()]),
+            &server.workers,
+        );
         assert_herd(&report, !exclusive);
         for row in report.rows("registrations") {
-            assert_eq!(row.text("events").contains("EPOLLEXCLUSIVE"), exclusive, "{row:?}");
+            assert_eq!(
+                row.text("events").contains("EPOLLEXCLUSIVE"),
+                exclusive,
+                "{row:?}"
+            );
         }
     }
     Outcome::Pass
@@ -51,7 +71,10 @@ pub fn by_pids_of_workers_each_is_followed(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
     let server = Server::start(WORKERS, false);
     let pids: Vec<String> = server.workers.iter().map(u32::to_string).collect();
-    assert_herd(&load(Watch::start(ctx, &["-p", &pids.join(",")]), &server.workers), true);
+    assert_herd(
+        &load(Watch::start(ctx, &["-p", &pids.join(",")]), &server.workers),
+        true,
+    );
     Outcome::Pass
 }
 
@@ -60,16 +83,28 @@ pub fn workers_forked_after_the_attach_are_followed(ctx: &Ctx) -> Outcome {
     let server = Server::start(WORKERS, false);
     let watch = Watch::start(ctx, &["-p", &server.pid().to_string()]);
     // The master replaces a worker that ends.
-    server.workers.iter().for_each(|pid| assert!(procs::signal(*pid, Signal::KILL)));
+    server
+        .workers
+        .iter()
+        .for_each(|pid| assert!(procs::signal(*pid, Signal::KILL)));
     let reborn = wait::until("new workers", || {
         let pids = server::await_workers(server.pid(), WORKERS);
-        pids.iter().all(|pid| !server.workers.contains(pid)).then_some(pids)
+        pids.iter()
+            .all(|pid| !server.workers.contains(pid))
+            .then_some(pids)
     });
     let report = load(watch, &reborn);
     assert_herd(&report, true);
     for pid in &reborn {
-        let seen = report.rows("registrations").iter().any(|row| row.count("pid") == u64::from(*pid));
-        assert!(seen, "the registration of new worker {pid}: {:?}", report.rows("registrations"));
+        let seen = report
+            .rows("registrations")
+            .iter()
+            .any(|row| row.count("pid") == u64::from(*pid));
+        assert!(
+            seen,
+            "the registration of new worker {pid}: {:?}",
+            report.rows("registrations")
+        );
     }
     Outcome::Pass
 }
@@ -87,7 +122,10 @@ pub fn by_name_present_processes_are_followed(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
     let (_dir, program) = named();
     let server = Server::start_as(&program, WORKERS, false);
-    assert_herd(&load(Watch::start(ctx, &["-n", "herd-server"]), &server.workers), true);
+    assert_herd(
+        &load(Watch::start(ctx, &["-n", "herd-server"]), &server.workers),
+        true,
+    );
     Outcome::Pass
 }
 
@@ -112,7 +150,8 @@ impl Cgroup {
     }
 
     fn add(&self, pid: u32) {
-        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).expect("a process in the cgroup");
+        std::fs::write(self.0.join("cgroup.procs"), pid.to_string())
+            .expect("a process in the cgroup");
     }
 
     fn path(&self) -> &Path {
@@ -134,23 +173,39 @@ pub fn by_cgroup_its_processes_are_followed(ctx: &Ctx) -> Outcome {
     cgroup.add(server.pid());
     server.workers.iter().for_each(|pid| cgroup.add(*pid));
     let path = cgroup.path().display().to_string();
-    assert_herd(&load(Watch::start(ctx, &["-c", &path]), &server.workers), true);
+    assert_herd(
+        &load(Watch::start(ctx, &["-c", &path]), &server.workers),
+        true,
+    );
     // The same by its name below the mount.
-    let name = cgroup.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    assert_herd(&load(Watch::start(ctx, &["-c", &name]), &server.workers), true);
+    let name = cgroup
+        .path()
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    assert_herd(
+        &load(Watch::start(ctx, &["-c", &name]), &server.workers),
+        true,
+    );
     Outcome::Pass
 }
 
 pub fn a_command_is_watched_from_its_first_instruction(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
     let watch = Watch::command(ctx, &[], &server::words(WORKERS, false));
-    let master = wait::until("the command", || procs::children(watch.pid()).first().map(|proc| proc.pid));
+    let master = wait::until("the command", || {
+        procs::children(watch.pid()).first().map(|proc| proc.pid)
+    });
     let workers = server::await_workers(master, WORKERS);
     let report = load(watch, &workers);
     assert_herd(&report, true);
     assert_eq!(report.rows("registrations").len(), WORKERS);
     wait::until("the command to end with the watch", || {
-        workers.iter().all(|pid| procs::read(*pid).is_none_or(|proc| proc.zombie)).then_some(())
+        workers
+            .iter()
+            .all(|pid| procs::read(*pid).is_none_or(|proc| proc.zombie))
+            .then_some(())
     });
     Outcome::Pass
 }

@@ -12,9 +12,11 @@ impl Dir {
     pub fn new() -> Dir {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("probes-tests-{}-{number}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("probes-tests-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder for temporary files");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("rights of our own folder");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))
+            .expect("rights of our own folder");
         Dir(path)
     }
 
@@ -28,7 +30,8 @@ impl Dir {
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.join(name);
-        std::fs::write(&path, text).unwrap_or_else(|error| panic!("could not write {}: {error}", path.display()));
+        std::fs::write(&path, text)
+            .unwrap_or_else(|error| panic!("could not write {}: {error}", path.display()));
         path
     }
 }

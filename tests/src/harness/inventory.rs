@@ -1,6 +1,6 @@
 //! What there is in the kernel and in the file system that a killed run could leave behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -15,35 +15,59 @@ const LINK_GET_NEXT_ID: libc::c_long = 31;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
     things: BTreeSet<String>,
+    /// Of this network namespace; and of the whole machine where nobody else is on it.
+    sockets: BTreeMap<&'static str, u64>,
 }
 
 impl Inventory {
     /// Everything that can be seen from here; `own` is a folder that only the program under test writes to.
-    pub fn take(own: &Path) -> Inventory {
+    /// `alone`: nobody else makes sockets on this machine.
+    pub fn take(own: &Path, alone: bool) -> Inventory {
         let mut things = BTreeSet::new();
-        for (what, command) in
-            [("program", PROG_GET_NEXT_ID), ("map", MAP_GET_NEXT_ID), ("link", LINK_GET_NEXT_ID)]
-        {
-            things.extend(ids(command).into_iter().map(|id| format!("BPF {what} {id}")));
+        for (what, command) in [
+            ("program", PROG_GET_NEXT_ID),
+            ("map", MAP_GET_NEXT_ID),
+            ("link", LINK_GET_NEXT_ID),
+        ] {
+            things.extend(
+                ids(command)
+                    .into_iter()
+                    .map(|id| format!("BPF {what} {id}")),
+            );
         }
         things.extend(namespaces());
         things.extend(mounts());
-        for folder in ["/dev/shm", "/run", "/sys/fs/bpf", "/sys/class/net"].map(Path::new).into_iter().chain([own]) {
+        for folder in ["/dev/shm", "/run", "/sys/fs/bpf", "/sys/class/net"]
+            .map(Path::new)
+            .into_iter()
+            .chain([own])
+        {
             things.extend(entries(folder));
         }
         things.extend(cgroups().into_iter().map(|path| format!("cgroup {path}")));
-        things.extend(sockets());
-        things.extend(procs::descendants(std::process::id()).iter().map(|proc| format!("process {proc:?}")));
-        Inventory { things }
+        things.extend(
+            procs::descendants(std::process::id())
+                .iter()
+                .map(|proc| format!("process {proc:?}")),
+        );
+        Inventory {
+            things,
+            sockets: sockets(alone),
+        }
     }
 
     /// What this one has and `before` had not.
     pub fn beyond(&self, before: &Inventory) -> Vec<String> {
-        self.things.difference(&before.things).cloned().collect()
-    }
-
-    pub fn count(&self, kind: &str) -> usize {
-        self.things.iter().filter(|thing| thing.starts_with(kind)).count()
+        let more = self
+            .sockets
+            .iter()
+            .filter(|(kind, count)| before.sockets.get(*kind) < Some(*count));
+        let more = more.map(|(kind, count)| format!("sockets {kind} {count}"));
+        self.things
+            .difference(&before.things)
+            .cloned()
+            .chain(more)
+            .collect()
     }
 }
 
@@ -54,10 +78,21 @@ fn ids(command: libc::c_long) -> Vec<u32> {
     let mut attr = [0_u32; 3];
     loop {
         // SAFETY: the attribute is as long as said, and the kernel writes `next_id` only.
-        let done = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_mut_ptr(), size_of_val(&attr)) };
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                attr.as_mut_ptr(),
+                size_of_val(&attr),
+            )
+        };
         if done < 0 {
             let error = std::io::Error::last_os_error();
-            assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "listing BPF objects: {error}");
+            assert_eq!(
+                error.raw_os_error(),
+                Some(libc::ENOENT),
+                "listing BPF objects: {error}"
+            );
             return ids;
         }
         ids.push(attr[1]);
@@ -71,9 +106,16 @@ fn namespaces() -> BTreeSet<String> {
     for proc in procs::all() {
         for kind in ["net", "mnt", "pid", "cgroup"] {
             let link = fs::read_link(format!("/proc/{}/ns/{kind}", proc.pid));
-            found.extend(link.ok().map(|link| format!("namespace {}", link.display())));
+            found.extend(
+                link.ok()
+                    .map(|link| format!("namespace {}", link.display())),
+            );
         }
-        for entry in fs::read_dir(format!("/proc/{}/fd", proc.pid)).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(format!("/proc/{}/fd", proc.pid))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let link = fs::read_link(entry.path()).unwrap_or_default();
             if link.as_os_str().as_bytes().ends_with(b"]") && link.starts_with("net:") {
                 found.insert(format!("namespace {}", link.display()));
@@ -90,12 +132,16 @@ fn mounts() -> Vec<String> {
 
 fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| format!("file {}", entry.path().display())).collect()
+    entries
+        .map(|entry| format!("file {}", entry.path().display()))
+        .collect()
 }
 
 /// Every cgroup of version 2.
 fn cgroups() -> Vec<String> {
-    let Some(root) = cgroup2() else { return Vec::new() };
+    let Some(root) = cgroup2() else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     let mut open = vec![root];
     while let Some(folder) = open.pop() {
@@ -112,14 +158,31 @@ fn cgroups() -> Vec<String> {
 /// Where the version 2 hierarchy is mounted.
 pub fn cgroup2() -> Option<std::path::PathBuf> {
     let table = fs::read_to_string("/proc/self/mounts").ok()?;
-    let mut mounts = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    mounts.find(|fields| fields.get(2) == Some(&"cgroup2")).map(|fields| fields[1].into())
+    let mut mounts = table
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    mounts
+        .find(|fields| fields.get(2) == Some(&"cgroup2"))
+        .map(|fields| fields[1].into())
 }
 
-/// Sockets of this network namespace by kind (`TCP: inuse 4 …`).
-fn sockets() -> Vec<String> {
-    let table = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let used = table.lines().filter(|line| line.starts_with("sockets:") || line.starts_with("TCP:"));
-    // The memory counters of TCP are the whole machine's.
-    used.map(|line| format!("sockets {}", line.split(" mem").next().unwrap_or(line))).collect()
+/// `sockets: used 3`, `TCP: inuse 1 orphan 0 tw 0 alloc 4 mem 0`: used and inuse are the namespace's own.
+fn sockets(alone: bool) -> BTreeMap<&'static str, u64> {
+    let table = fs::read_to_string("/proc/net/sockstat").expect("the counts of sockets");
+    let own = ["used", "inuse", "alloc"]
+        .into_iter()
+        .take(if alone { 3 } else { 2 });
+    let count = |kind: &str| {
+        let lines = table
+            .lines()
+            .filter(|line| line.starts_with("sockets:") || line.starts_with("TCP:"));
+        let mut words = lines
+            .flat_map(str::split_whitespace)
+            .skip_while(|word| *word != kind);
+        words
+            .nth(1)
+            .and_then(|count| count.parse().ok())
+            .expect("a count of sockets")
+    };
+    own.map(|kind| (kind, count(kind))).collect()
 }

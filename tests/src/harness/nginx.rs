@@ -30,21 +30,44 @@ impl Nginx {
         let dir = Dir::new();
         let config = dir.write("nginx.conf", config(&dir, setting, workers));
         let mut command = Command::new("/usr/sbin/nginx");
-        command.arg("-c").arg(config).arg("-e").arg(dir.join("error.log")).stdin(Stdio::null());
-        let child = command.spawn().expect("/usr/sbin/nginx, which must be installed");
+        command
+            .arg("-c")
+            .arg(config)
+            .arg("-e")
+            .arg(dir.join("error.log"))
+            .stdin(Stdio::null());
+        let child = command
+            .spawn()
+            .expect("/usr/sbin/nginx, which must be installed");
         let mut guard = Guard::new("nginx", child);
         let pids = wait::until("nginx's workers to wait for connections", || {
             guard.assert_alive();
-            let pids: Vec<u32> = procs::children(guard.pid()).iter().map(|proc| proc.pid).collect();
-            (pids.len() == workers && server::all_asleep(&pids) && Self::settled(setting, &pids)).then_some(pids)
+            let pids: Vec<u32> = procs::children(guard.pid())
+                .iter()
+                .map(|proc| proc.pid)
+                .collect();
+            (pids.len() == workers && server::all_asleep(&pids) && Self::settled(setting, &pids))
+                .then_some(pids)
         });
-        Nginx { guard, _dir: dir, workers: pids }
+        Nginx {
+            guard,
+            _dir: dir,
+            workers: pids,
+        }
     }
 
     /// With the mutex one worker at most has the listener, else all.
     fn settled(setting: Setting, workers: &[u32]) -> bool {
-        let having = workers.iter().filter(|pid| !server::registrations(**pid, PORT).is_empty()).count();
-        having == if setting == Setting::MutexOn { 1 } else { workers.len() }
+        let having = workers
+            .iter()
+            .filter(|pid| !server::registrations(**pid, PORT).is_empty())
+            .count();
+        having
+            == if setting == Setting::MutexOn {
+                1
+            } else {
+                workers.len()
+            }
     }
 
     pub fn master(&self) -> u32 {
@@ -53,13 +76,24 @@ impl Nginx {
 
     /// What stands in the workers' epoll instances for the listener, from /proc.
     pub fn registered(&self) -> Vec<Registered> {
-        self.workers.iter().flat_map(|pid| server::registrations(*pid, PORT)).collect()
+        self.workers
+            .iter()
+            .flat_map(|pid| server::registrations(*pid, PORT))
+            .collect()
     }
 }
 
 fn config(dir: &Dir, setting: Setting, workers: usize) -> String {
-    let mutex = if setting == Setting::MutexOn { "on" } else { "off" };
-    let reuseport = if setting == Setting::Reuseport { " reuseport" } else { "" };
+    let mutex = if setting == Setting::MutexOn {
+        "on"
+    } else {
+        "off"
+    };
+    let reuseport = if setting == Setting::Reuseport {
+        " reuseport"
+    } else {
+        ""
+    };
     let at = dir.path().display();
     let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("    {kind}_temp_path {at}/{kind};\n"))

@@ -36,11 +36,17 @@ impl Noise {
 fn spawn(kind: &str) -> Guard {
     let program = std::env::current_exe().expect("our own program");
     let mut command = Command::new(program);
-    command.args([MODE, kind]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args([MODE, kind])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().expect("a noise process");
     let mut ready = [0];
     let told = child.stdout.as_mut().map(|out| out.read_exact(&mut ready));
-    assert!(matches!(told, Some(Ok(()))), "the noise did not begin: {told:?}");
+    assert!(
+        matches!(told, Some(Ok(()))),
+        "the noise did not begin: {told:?}"
+    );
     Guard::new("noise", child)
 }
 

@@ -49,8 +49,14 @@ impl Ctx {
 
 impl Probes {
     pub fn at<'a>(program: &Path, words: impl IntoIterator<Item = &'a str>) -> Probes {
-        let mut probes = Probes { command: Command::new(program), words: Vec::new() };
-        probes.command.env_remove("PROBES_RESULTS").stdin(Stdio::null());
+        let mut probes = Probes {
+            command: Command::new(program),
+            words: Vec::new(),
+        };
+        probes
+            .command
+            .env_remove("PROBES_RESULTS")
+            .stdin(Stdio::null());
         for word in words {
             probes = probes.arg(word);
         }
@@ -58,7 +64,8 @@ impl Probes {
     }
 
     pub fn arg(mut self, word: impl AsRef<OsStr>) -> Probes {
-        self.words.push(word.as_ref().to_string_lossy().into_owned());
+        self.words
+            .push(word.as_ref().to_string_lossy().into_owned());
         self.command.arg(word);
         self
     }
@@ -82,8 +89,16 @@ impl Probes {
         }
         self.command.stderr(handle(&stderr));
         let words = format!("probes {}", self.words.join(" "));
-        let child = self.command.spawn().unwrap_or_else(|error| panic!("could not start {words}: {error}"));
-        Running { guard: Guard::new("probes", child), words, stdout, stderr }
+        let child = self
+            .command
+            .spawn()
+            .unwrap_or_else(|error| panic!("could not start {words}: {error}"));
+        Running {
+            guard: Guard::new("probes", child),
+            words,
+            stdout,
+            stderr,
+        }
     }
 
     pub fn run(self) -> Run {
@@ -102,7 +117,11 @@ impl Running {
     }
 
     pub fn signal(&self, signal: Signal) {
-        assert!(procs::signal(self.pid(), signal), "{} was gone before the signal", self.words);
+        assert!(
+            procs::signal(self.pid(), signal),
+            "{} was gone before the signal",
+            self.words
+        );
     }
 
     /// What it has said so far.
@@ -118,10 +137,19 @@ impl Running {
     /// It has not ended within the budget.
     pub fn wait(mut self) -> Run {
         let Some(status) = self.guard.await_end(wait::BUDGET) else {
-            panic!("{} did not end in {} s; it said: {}", self.words, wait::BUDGET.as_secs(), self.stderr());
+            panic!(
+                "{} did not end in {} s; it said: {}",
+                self.words,
+                wait::BUDGET.as_secs(),
+                self.stderr()
+            );
         };
-        let run =
-            Run { words: self.words.clone(), status, stdout: text(&self.stdout), stderr: text(&self.stderr) };
+        let run = Run {
+            words: self.words.clone(),
+            status,
+            stdout: text(&self.stdout),
+            stderr: text(&self.stderr),
+        };
         println!("$ {} → {}", run.words, run.status);
         run
     }
@@ -150,17 +178,30 @@ impl Run {
 
     /// Standard error is one message: no panic, no backtrace, and it says `what`.
     pub fn says(self, what: &[&str]) -> Run {
-        assert!(!self.stderr.contains("panicked"), "{}: {}", self.words, self.stderr);
+        assert!(
+            !self.stderr.contains("panicked"),
+            "{}: {}",
+            self.words,
+            self.stderr
+        );
         let lower = self.stderr.to_lowercase();
         for part in what {
-            assert!(lower.contains(&part.to_lowercase()), "{} should say {part:?}: {}", self.words, self.stderr);
+            assert!(
+                lower.contains(&part.to_lowercase()),
+                "{} should say {part:?}: {}",
+                self.words,
+                self.stderr
+            );
         }
         self
     }
 
     pub fn report(self) -> Report {
         match serde_json::from_str(&self.stdout) {
-            Ok(document) => Report { document, code: self.code() },
+            Ok(document) => Report {
+                document,
+                code: self.code(),
+            },
             Err(error) => panic!(
                 "{} gave no report ({error}), code {}\nstandard error: {}\nstandard output: {}",
                 self.words,
@@ -177,7 +218,8 @@ fn stream(name: &str) -> File {
 }
 
 fn handle(file: &File) -> File {
-    file.try_clone().expect("another handle of a file in memory")
+    file.try_clone()
+        .expect("another handle of a file in memory")
 }
 
 /// Through a handle of its own, so that the writer's position stays.
@@ -186,6 +228,8 @@ fn text(file: &File) -> String {
     let mut bytes = Vec::new();
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let mut own = File::open(path).expect("a file in memory, opened again");
-    own.rewind().and_then(|()| own.read_to_end(&mut bytes)).expect("reading a file in memory");
+    own.rewind()
+        .and_then(|()| own.read_to_end(&mut bytes))
+        .expect("reading a file in memory");
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -23,12 +23,19 @@ pub fn read(pid: u32) -> Option<Proc> {
     let comm = head.split_once(" (")?.1.to_owned();
     let mut fields = tail.split(' ');
     let zombie = matches!(fields.next()?, "Z" | "X");
-    Some(Proc { pid, ppid: fields.next()?.parse().ok()?, comm, zombie })
+    Some(Proc {
+        pid,
+        ppid: fields.next()?.parse().ok()?,
+        comm,
+        zombie,
+    })
 }
 
 pub fn all() -> Vec<Proc> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?)).collect()
+    entries
+        .filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?))
+        .collect()
 }
 
 /// Children, their children and so on.
@@ -37,16 +44,26 @@ pub fn descendants(of: u32) -> Vec<Proc> {
     let mut family = BTreeSet::from([of]);
     loop {
         let before = family.len();
-        family.extend(all.iter().filter(|proc| family.contains(&proc.ppid)).map(|proc| proc.pid).collect::<Vec<_>>());
+        family.extend(
+            all.iter()
+                .filter(|proc| family.contains(&proc.ppid))
+                .map(|proc| proc.pid)
+                .collect::<Vec<_>>(),
+        );
         if family.len() == before {
             break;
         }
     }
-    all.into_iter().filter(|proc| proc.pid != of && family.contains(&proc.pid)).collect()
+    all.into_iter()
+        .filter(|proc| proc.pid != of && family.contains(&proc.pid))
+        .collect()
 }
 
 pub fn children(of: u32) -> Vec<Proc> {
-    all().into_iter().filter(|proc| proc.ppid == of && !proc.zombie).collect()
+    all()
+        .into_iter()
+        .filter(|proc| proc.ppid == of && !proc.zombie)
+        .collect()
 }
 
 /// Says whether the process was there to be signalled.
@@ -74,11 +91,17 @@ impl Guard {
     /// When it has ended: servers and noise must not.
     pub fn assert_alive(&mut self) {
         let ended = self.child.try_wait().expect("the state of a child");
-        assert!(ended.is_none(), "{} has ended by itself: {ended:?}", self.name);
+        assert!(
+            ended.is_none(),
+            "{} has ended by itself: {ended:?}",
+            self.name
+        );
     }
 
     pub fn await_end(&mut self, budget: Duration) -> Option<ExitStatus> {
-        wait::within(budget, || self.child.try_wait().expect("the state of a child"))
+        wait::within(budget, || {
+            self.child.try_wait().expect("the state of a child")
+        })
     }
 
     pub fn stop(&mut self) {
@@ -100,6 +123,9 @@ impl Drop for Guard {
 /// How often a process has given up the CPU by itself: a sign of life.
 pub fn switches(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
 }

@@ -34,7 +34,9 @@ pub struct Recording {
 impl Recording {
     pub fn read(path: &Path) -> Recording {
         let bytes = std::fs::read(path).expect("the recording");
-        let mut rest = bytes.strip_prefix(MAGIC).expect("the recording's first line");
+        let mut rest = bytes
+            .strip_prefix(MAGIC)
+            .expect("the recording's first line");
         let mut recording = Recording::default();
         let mut ended = false;
         while let Some((head, tail)) = rest.split_at_checked(5) {
@@ -63,7 +65,11 @@ impl Recording {
 fn mark(payload: &[u8]) -> Mark {
     let value: Value = serde_json::from_slice(payload).expect("a mark");
     let ktime = value["ktime"].as_u64().expect("a mark's time");
-    Mark { ktime, name: value["name"].as_str().unwrap_or_default().to_owned(), data: value["data"].clone() }
+    Mark {
+        ktime,
+        name: value["name"].as_str().unwrap_or_default().to_owned(),
+        data: value["data"].clone(),
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -71,6 +77,8 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let field = bytes.get(at..at + N).and_then(|field| field.try_into().ok());
+    let field = bytes
+        .get(at..at + N)
+        .and_then(|field| field.try_into().ok());
     field.expect("a whole record")
 }

@@ -10,7 +10,9 @@ pub struct Report {
 
 impl Report {
     pub fn claims(&self) -> &[Value] {
-        self.document["claims"].as_array().map_or(&[], Vec::as_slice)
+        self.document["claims"]
+            .as_array()
+            .map_or(&[], Vec::as_slice)
     }
 
     pub fn claim(&self, id: &str) -> &Value {
@@ -20,24 +22,42 @@ impl Report {
 
     /// Every claim's id and result.
     pub fn results(&self) -> Vec<(String, String)> {
-        self.claims().iter().map(|claim| (text(&claim["id"]), text(&claim["result"]))).collect()
+        self.claims()
+            .iter()
+            .map(|claim| (text(&claim["id"]), text(&claim["result"])))
+            .collect()
     }
 
     /// # Panics
     /// There is none, or one does not hold and is not refuted either.
     pub fn assert_settled(&self) -> &Report {
-        assert!(!self.claims().is_empty(), "no claims: {:#}", self.document["ledger"]["remarks"]);
+        assert!(
+            !self.claims().is_empty(),
+            "no claims: {:#}",
+            self.document["ledger"]["remarks"]
+        );
         for claim in self.claims() {
             let result = text(&claim["result"]);
-            assert!(result == "holds" || result == "refuted", "{} {result}: {}", claim["id"], claim["because"]);
+            assert!(
+                result == "holds" || result == "refuted",
+                "{} {result}: {}",
+                claim["id"],
+                claim["because"]
+            );
         }
         self.assert_nothing_lost()
     }
 
     pub fn assert_nothing_lost(&self) -> &Report {
         let losses = &self.document["losses"];
-        assert!(losses["emitted"].as_u64() > Some(0), "nothing was sent at all: {losses}");
-        assert!(empty(&losses["lost"]) && empty(&losses["failed"]), "losses: {losses}");
+        assert!(
+            losses["emitted"].as_u64() > Some(0),
+            "nothing was sent at all: {losses}"
+        );
+        assert!(
+            empty(&losses["lost"]) && empty(&losses["failed"]),
+            "losses: {losses}"
+        );
         self
     }
 
@@ -48,18 +68,35 @@ impl Report {
 
     pub fn rows(&self, table: &str) -> Vec<Row> {
         let rows = self.document["ledger"]["tables"][table].as_array();
-        let rows = rows.unwrap_or_else(|| panic!("no table {table} in {:#}", self.document["ledger"]));
-        rows.iter().cloned().map(|row| Row { table: table.to_owned(), row }).collect()
+        let rows =
+            rows.unwrap_or_else(|| panic!("no table {table} in {:#}", self.document["ledger"]));
+        rows.iter()
+            .cloned()
+            .map(|row| Row {
+                table: table.to_owned(),
+                row,
+            })
+            .collect()
     }
 
     pub fn remarks(&self) -> Vec<String> {
-        self.document["ledger"]["remarks"].as_array().into_iter().flatten().map(text).collect()
+        self.document["ledger"]["remarks"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(text)
+            .collect()
     }
 
     /// The hook's rung; None = not attached.
     pub fn attached_as(&self, hook: &str) -> Option<String> {
-        let hooks = self.document["hooks"].as_array().map_or(&[][..], Vec::as_slice);
-        let found = hooks.iter().find(|its| its["hook"] == hook).unwrap_or_else(|| panic!("no hook {hook}"));
+        let hooks = self.document["hooks"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let found = hooks
+            .iter()
+            .find(|its| its["hook"] == hook)
+            .unwrap_or_else(|| panic!("no hook {hook}"));
         found["attached_as"].as_str().map(str::to_owned)
     }
 
@@ -91,15 +128,21 @@ pub struct Row {
 
 impl Row {
     pub fn count(&self, key: &str) -> u64 {
-        self.row[key].as_u64().unwrap_or_else(|| panic!("{}: no count {key} in {}", self.table, self.row))
+        self.row[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{}: no count {key} in {}", self.table, self.row))
     }
 
     pub fn number(&self, key: &str) -> f64 {
-        self.row[key].as_f64().unwrap_or_else(|| panic!("{}: no number {key} in {}", self.table, self.row))
+        self.row[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{}: no number {key} in {}", self.table, self.row))
     }
 
     pub fn text(&self, key: &str) -> &str {
-        self.row[key].as_str().unwrap_or_else(|| panic!("{}: no text {key} in {}", self.table, self.row))
+        self.row[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("{}: no text {key} in {}", self.table, self.row))
     }
 }
 
@@ -109,7 +152,9 @@ pub fn sum(rows: &[Row], key: &str) -> u64 {
 }
 
 fn empty(value: &Value) -> bool {
-    value.as_object().is_some_and(|map| map.values().all(|count| count.as_u64() == Some(0)))
+    value
+        .as_object()
+        .is_some_and(|map| map.values().all(|count| count.as_u64() == Some(0)))
 }
 
 fn text(value: &Value) -> String {

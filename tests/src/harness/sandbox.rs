@@ -18,7 +18,13 @@ pub fn own_network() {
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: the request outlives the call and is of the type that this ioctl reads.
-    let done = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), libc::SIOCSIFFLAGS, &raw mut request) };
+    let done = unsafe {
+        libc::ioctl(
+            std::os::fd::AsRawFd::as_raw_fd(&socket),
+            libc::SIOCSIFFLAGS,
+            &raw mut request,
+        )
+    };
     assert_eq!(done, 0, "loopback up: {}", std::io::Error::last_os_error());
 }
 
@@ -30,13 +36,20 @@ pub fn own_mounts() {
 }
 
 pub fn bind(from: &Path, over: &Path) {
-    mount_bind(from, over).unwrap_or_else(|error| panic!("binding over {}: {error}", over.display()));
+    mount_bind(from, over)
+        .unwrap_or_else(|error| panic!("binding over {}: {error}", over.display()));
 }
 
 pub fn tmpfs(at: &Path, options: &str) {
     let options = CString::new(options).expect("mount options");
-    mount("tmpfs", at, "tmpfs", MountFlags::empty(), Some(options.as_c_str()))
-        .unwrap_or_else(|error| panic!("a tmpfs on {}: {error}", at.display()));
+    mount(
+        "tmpfs",
+        at,
+        "tmpfs",
+        MountFlags::empty(),
+        Some(options.as_c_str()),
+    )
+    .unwrap_or_else(|error| panic!("a tmpfs on {}: {error}", at.display()));
 }
 
 fn enter(flags: UnshareFlags) {

@@ -42,11 +42,13 @@ impl Drop for Instance {
 }
 
 fn attach() -> Result<(OwnedFd, PathBuf), String> {
-    let error = |what: &'static str| move |error: rustix::io::Errno| format!("tracefs, {what}: {error}");
+    let error =
+        |what: &'static str| move |error: rustix::io::Errno| format!("tracefs, {what}: {error}");
     let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(error("fsopen"))?;
     fsconfig_create(&context).map_err(error("fsconfig"))?;
     let flags = MountAttrFlags::empty();
-    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(error("fsmount"))?;
+    let mount =
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(error("fsmount"))?;
     let instances = PathBuf::from(format!("/proc/self/fd/{}/instances", mount.as_raw_fd()));
     remove_stale(&instances);
     let path = instances.join(format!("{NAME}{}", std::process::id()));
@@ -101,7 +103,10 @@ impl Tracing {
         tracing.write("trace", "");
         tracing.write("trace_clock", "mono");
         tracing.write("buffer_size_kb", "8192");
-        tracing.write("events/sched/sched_waking/filter", &format!("comm == \"{comm}\""));
+        tracing.write(
+            "events/sched/sched_waking/filter",
+            &format!("comm == \"{comm}\""),
+        );
         let either = format!("prev_comm == \"{comm}\" || next_comm == \"{comm}\"");
         tracing.write("events/sched/sched_switch/filter", &either);
         tracing.write("events/sched/sched_waking/enable", "1");
@@ -118,7 +123,11 @@ impl Tracing {
         self.write("tracing_on", "0");
         self.assert_whole();
         let text = fs::read_to_string(self.path.join("trace")).expect("the trace");
-        let mut events: Vec<Event> = text.lines().filter(|line| !line.starts_with('#')).flat_map(parse).collect();
+        let mut events: Vec<Event> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(parse)
+            .collect();
         events.sort_by_key(|event| event.at_us);
         events
     }
@@ -126,23 +135,34 @@ impl Tracing {
     fn assert_whole(&self) {
         let cpus = fs::read_dir(self.path.join("per_cpu")).expect("per-CPU buffers");
         for cpu in cpus.flatten() {
-            let stats = fs::read_to_string(cpu.path().join("stats")).expect("a buffer's statistics");
+            let stats =
+                fs::read_to_string(cpu.path().join("stats")).expect("a buffer's statistics");
             for name in ["overrun:", "dropped events:"] {
                 let count = stats.lines().find_map(|line| line.strip_prefix(name));
-                assert_eq!(count.map(str::trim), Some("0"), "{name} of {:?}", cpu.file_name());
+                assert_eq!(
+                    count.map(str::trim),
+                    Some("0"),
+                    "{name} of {:?}",
+                    cpu.file_name()
+                );
             }
         }
     }
 
     fn write(&self, name: &str, text: &str) {
         let path = self.path.join(name);
-        fs::write(&path, text).unwrap_or_else(|error| panic!("could not write {text:?} to {name}: {error}"));
+        fs::write(&path, text)
+            .unwrap_or_else(|error| panic!("could not write {text:?} to {name}: {error}"));
     }
 }
 
 impl Drop for Tracing {
     fn drop(&mut self) {
-        for name in ["tracing_on", "events/sched/sched_waking/enable", "events/sched/sched_switch/enable"] {
+        for name in [
+            "tracing_on",
+            "events/sched/sched_waking/enable",
+            "events/sched/sched_switch/enable",
+        ] {
             let _best_effort = fs::write(self.path.join(name), "0");
         }
         let _emptied = fs::write(self.path.join("trace"), "");
@@ -152,18 +172,29 @@ impl Drop for Tracing {
 /// `  comm-12  [001] d..2.  34.567890: sched_waking: comm=x pid=7 prio=120 target_cpu=000`
 fn parse(line: &str) -> Vec<Event> {
     let wrong = || panic!("a trace line that cannot be read: {line:?}");
-    let Some((head, fields)) = line.split_once(": sched_") else { return wrong() };
-    let Some(at_us) = head.rsplit(' ').next().and_then(microseconds) else { return wrong() };
+    let Some((head, fields)) = line.split_once(": sched_") else {
+        return wrong();
+    };
+    let Some(at_us) = head.rsplit(' ').next().and_then(microseconds) else {
+        return wrong();
+    };
     let number = |key: &str| -> Option<u32> {
         let value = fields.split_once(&format!(" {key}="))?.1;
-        value.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        value
+            .split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
     };
     let event = |pid, kind| Event { at_us, pid, kind };
     if fields.starts_with("waking:") {
         return number("pid").map_or_else(wrong, |pid| vec![event(pid, Kind::Waking)]);
     }
-    let state = fields.split_once(" prev_state=").and_then(|(_, tail)| tail.chars().next());
-    let (Some(prev), Some(next), Some(state)) = (number("prev_pid"), number("next_pid"), state) else {
+    let state = fields
+        .split_once(" prev_state=")
+        .and_then(|(_, tail)| tail.chars().next());
+    let (Some(prev), Some(next), Some(state)) = (number("prev_pid"), number("next_pid"), state)
+    else {
         return wrong();
     };
     let left = if state == 'R' { Kind::Ran } else { Kind::Slept };
@@ -220,7 +251,13 @@ mod tests {
     fn a_waking_counts_as_a_sleepers_only_once() {
         let events: Vec<Event> = TEXT.lines().flat_map(parse).collect();
         let counts = wakings(&events, 1_034_000_000..1_034_000_011);
-        assert_eq!(counts[&9], Wakings { all: 2, of_sleepers: 1 });
+        assert_eq!(
+            counts[&9],
+            Wakings {
+                all: 2,
+                of_sleepers: 1
+            }
+        );
         assert_eq!(wakings(&events, 1_034_000_000..1_034_000_009).get(&9), None);
     }
 

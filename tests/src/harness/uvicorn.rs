@@ -29,22 +29,50 @@ impl Uvicorn {
         let dir = Dir::new();
         dir.write("app.py", APP);
         let mut command = Command::new("/usr/bin/python3");
-        command.args(["-B", "-m", "uvicorn", "app:app", "--lifespan", "off", "--no-access-log"]);
-        command.args(["--log-level", "warning", "--loop", "asyncio", "--port", &PORT.to_string()]);
-        command.args(["--workers", &workers.to_string()]).current_dir(dir.path()).stdin(Stdio::null());
+        command.args([
+            "-B",
+            "-m",
+            "uvicorn",
+            "app:app",
+            "--lifespan",
+            "off",
+            "--no-access-log",
+        ]);
+        command.args([
+            "--log-level",
+            "warning",
+            "--loop",
+            "asyncio",
+            "--port",
+            &PORT.to_string(),
+        ]);
+        command
+            .args(["--workers", &workers.to_string()])
+            .current_dir(dir.path())
+            .stdin(Stdio::null());
         // Another Python's settings must not lead away from the distribution's.
         for name in ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"] {
             command.env_remove(name);
         }
-        let child = command.spawn().expect("/usr/bin/python3, which must be installed");
+        let child = command
+            .spawn()
+            .expect("/usr/bin/python3, which must be installed");
         let mut guard = Guard::new("uvicorn", child);
         let pids = wait::until("uvicorn's workers to wait for connections", || {
             guard.assert_alive();
-            let family = procs::descendants(guard.pid()).into_iter().map(|proc| proc.pid);
-            let pids: Vec<u32> = family.filter(|pid| !server::registrations(*pid, PORT).is_empty()).collect();
+            let family = procs::descendants(guard.pid())
+                .into_iter()
+                .map(|proc| proc.pid);
+            let pids: Vec<u32> = family
+                .filter(|pid| !server::registrations(*pid, PORT).is_empty())
+                .collect();
             (pids.len() == workers && server::all_asleep(&pids)).then_some(pids)
         });
-        Uvicorn { guard, _dir: dir, workers: pids }
+        Uvicorn {
+            guard,
+            _dir: dir,
+            workers: pids,
+        }
     }
 
     pub fn master(&self) -> u32 {
@@ -52,6 +80,9 @@ impl Uvicorn {
     }
 
     pub fn registered(&self) -> Vec<Registered> {
-        self.workers.iter().flat_map(|pid| server::registrations(*pid, PORT)).collect()
+        self.workers
+            .iter()
+            .flat_map(|pid| server::registrations(*pid, PORT))
+            .collect()
     }
 }

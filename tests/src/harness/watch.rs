@@ -24,7 +24,9 @@ impl Watch {
     pub fn command(ctx: &Ctx, target: &[&str], command: &[String]) -> Watch {
         let dir = Dir::new();
         let ready = dir.join("ready");
-        let mut probes: Probes = ctx.probes(["epoll-herd", "--json", "--ready-file"]).arg(&ready);
+        let mut probes: Probes = ctx
+            .probes(["epoll-herd", "--json", "--ready-file"])
+            .arg(&ready);
         for word in target {
             probes = probes.arg(word);
         }
@@ -36,7 +38,11 @@ impl Watch {
         }
         let mut running = probes.start();
         wait::until("the watch to be attached", || {
-            assert!(!running.ended(), "the watch has ended: {}", running.stderr());
+            assert!(
+                !running.ended(),
+                "the watch has ended: {}",
+                running.stderr()
+            );
             ready.exists().then_some(())
         });
         Watch { running, _dir: dir }
@@ -51,7 +57,10 @@ impl Watch {
         self.running.signal(Signal::INT);
         let report = self.running.wait().expect(130).report();
         report.show();
-        assert_eq!(report.document["interrupted"], true, "a watch that was ended by Ctrl-C");
+        assert_eq!(
+            report.document["interrupted"], true,
+            "a watch that was ended by Ctrl-C"
+        );
         report.assert_nothing_lost();
         report
     }

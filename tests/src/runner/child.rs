@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid,
+};
 use rustix::time::Timespec;
 
 use super::expected::Raw;
@@ -36,23 +38,38 @@ pub fn run(test: &Test, ctx: &Ctx) -> Ended {
     }
     let Some(pid) = Pid::from_raw(child) else {
         let why = format!("could not fork: {}", std::io::Error::last_os_error());
-        return Ended { raw: Raw::Failed(why), output: String::new() };
+        return Ended {
+            raw: Raw::Failed(why),
+            output: String::new(),
+        };
     };
     let in_time = await_end(pid, test.budget);
     // A group that is gone already is what is wanted.
     let _gone = kill_process_group(pid, Signal::KILL);
     let status = waitpid(Some(pid), WaitOptions::empty());
     let reason = text(reason);
-    let raw = match status.ok().flatten().map(|(_, status)| (status.exit_status(), status.terminating_signal())) {
+    let raw = match status
+        .ok()
+        .flatten()
+        .map(|(_, status)| (status.exit_status(), status.terminating_signal()))
+    {
         _ if !in_time => Raw::Failed(format!("it took longer than {} s", test.budget.as_secs())),
         Some((Some(PASSED), _)) => Raw::Passed,
         Some((Some(SKIPPED), _)) => Raw::Skipped(reason),
         Some((Some(PANICKED), _)) => Raw::Failed(reason),
-        Some((Some(code), _)) => Raw::Failed(format!("its process ended by itself with code {code}")),
-        Some((_, signal)) => Raw::Failed(format!("its process was killed by signal {}", signal.unwrap_or(0))),
+        Some((Some(code), _)) => {
+            Raw::Failed(format!("its process ended by itself with code {code}"))
+        }
+        Some((_, signal)) => Raw::Failed(format!(
+            "its process was killed by signal {}",
+            signal.unwrap_or(0)
+        )),
         None => Raw::Failed("its process could not be waited for".to_owned()),
     };
-    Ended { raw, output: text(output) }
+    Ended {
+        raw,
+        output: text(output),
+    }
 }
 
 /// The child's whole life.
@@ -87,16 +104,26 @@ fn live(test: &Test, ctx: &Ctx, output: &File, reason: &File) -> ! {
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it panicked")
+        .to_owned()
 }
 
 fn await_end(pid: Pid, budget: Duration) -> bool {
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return false;
+    };
     let end = Instant::now() + budget;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        let limit = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&limit)) {
+        let limit = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(
+            &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
+            Some(&limit),
+        ) {
             Ok(0) => return false,
             Ok(_) => return true,
             Err(_) => {}
@@ -105,7 +132,8 @@ fn await_end(pid: Pid, budget: Duration) -> bool {
 }
 
 fn memory_file() -> File {
-    let file: OwnedFd = memfd_create("probes-tests", MemfdFlags::CLOEXEC).expect("a file in memory");
+    let file: OwnedFd =
+        memfd_create("probes-tests", MemfdFlags::CLOEXEC).expect("a file in memory");
     File::from(file)
 }
 

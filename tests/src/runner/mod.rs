@@ -45,7 +45,11 @@ struct Args {
 pub fn main(tests: &[Test], skips: &[Skip]) -> ExitCode {
     let args = Args::parse();
     let (chosen, left_out): (Vec<Test>, Vec<Test>) = tests.iter().copied().partition(|test| {
-        args.filter.is_empty() || args.filter.iter().any(|part| test.name.contains(part.as_str()))
+        args.filter.is_empty()
+            || args
+                .filter
+                .iter()
+                .any(|part| test.name.contains(part.as_str()))
     });
     if args.list {
         let names: Vec<&str> = chosen.iter().map(|test| test.name).collect();
@@ -63,7 +67,10 @@ pub fn main(tests: &[Test], skips: &[Skip]) -> ExitCode {
 }
 
 fn run(args: &Args, chosen: &[Test], left_out: usize, skips: &[Skip]) -> Result<bool, String> {
-    let ctx = Ctx { kernel: args.kernel.clone(), probes: find_probes(args)? };
+    let ctx = Ctx {
+        kernel: args.kernel.clone(),
+        probes: find_probes(args)?,
+    };
     if !rustix::process::geteuid().is_root() {
         return Err("the tests need root".to_owned());
     }
@@ -82,11 +89,22 @@ fn run(args: &Args, chosen: &[Test], left_out: usize, skips: &[Skip]) -> Result<
 }
 
 fn find_probes(args: &Args) -> Result<PathBuf, String> {
-    let beside = || std::env::current_exe().ok().map(|exe| exe.with_file_name("probes"));
-    let probes = args.probes.clone().or_else(beside).ok_or("could not find this program's own folder")?;
-    probes
-        .canonicalize()
-        .map_err(|error| format!("could not find the program under test {}: {error}; try --probes", probes.display()))
+    let beside = || {
+        std::env::current_exe()
+            .ok()
+            .map(|exe| exe.with_file_name("probes"))
+    };
+    let probes = args
+        .probes
+        .clone()
+        .or_else(beside)
+        .ok_or("could not find this program's own folder")?;
+    probes.canonicalize().map_err(|error| {
+        format!(
+            "could not find the program under test {}: {error}; try --probes",
+            probes.display()
+        )
+    })
 }
 
 /// What one test came to, with the output of its child.
@@ -96,7 +114,10 @@ pub fn one(test: &Test, ctx: &Ctx, skips: &[Skip]) -> (Verdict, String) {
     if !left.is_empty() && ended.raw == expected::Raw::Passed {
         ended.raw = expected::Raw::Failed(format!("it left processes behind: {}", left.join(", ")));
     }
-    (judge(skips, &ctx.kernel, test.name, ended.raw), ended.output)
+    (
+        judge(skips, &ctx.kernel, test.name, ended.raw),
+        ended.output,
+    )
 }
 
 /// Stops at the first run that fails.

@@ -26,7 +26,13 @@ impl Report {
             .map(|path| OpenOptions::new().create(true).append(true).open(path))
             .transpose()
             .map_err(|error| format!("could not open the file for results: {error}"))?;
-        Ok(Report { results, begun: Instant::now(), passed: 0, skipped: 0, failed: Vec::new() })
+        Ok(Report {
+            results,
+            begun: Instant::now(),
+            passed: 0,
+            skipped: 0,
+            failed: Vec::new(),
+        })
     }
 
     pub fn plan(&mut self, tests: &[Test]) {
@@ -63,8 +69,13 @@ impl Report {
                 println!("ignored, {why}");
             }
             Verdict::Fail(why) => {
-                println!("FAILED ({ms} ms)\n    {}\n{}", why.replace('\n', "\n    "), indented(output));
-                self.failed.push((test.to_owned(), why.clone(), output.to_owned()));
+                println!(
+                    "FAILED ({ms} ms)\n    {}\n{}",
+                    why.replace('\n', "\n    "),
+                    indented(output)
+                );
+                self.failed
+                    .push((test.to_owned(), why.clone(), output.to_owned()));
             }
         }
     }
@@ -84,7 +95,9 @@ impl Report {
              {left_out} filtered out; finished in {:.2}s\n",
             self.begun.elapsed().as_secs_f64()
         );
-        self.event(&json!({"event": "summary", "passed": passed, "failed": failed, "skipped": skipped}));
+        self.event(
+            &json!({"event": "summary", "passed": passed, "failed": failed, "skipped": skipped}),
+        );
         failed == 0
     }
 
@@ -101,5 +114,8 @@ fn indented(output: &str) -> String {
     const LAST: usize = 120;
     let lines: Vec<&str> = output.lines().collect();
     let from = lines.len().saturating_sub(LAST);
-    lines[from..].iter().map(|line| format!("    | {line}\n")).collect()
+    lines[from..]
+        .iter()
+        .map(|line| format!("    | {line}\n"))
+        .collect()
 }

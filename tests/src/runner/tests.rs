@@ -16,15 +16,31 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn verdict(run: fn(&Ctx) -> Outcome, budget: Duration, skips: &[Skip]) -> Verdict {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let ctx = Ctx { kernel: "6.1".into(), probes: PathBuf::new() };
-    one(&Test { name: "a::test", run, budget }, &ctx, skips).0
+    let ctx = Ctx {
+        kernel: "6.1".into(),
+        probes: PathBuf::new(),
+    };
+    one(
+        &Test {
+            name: "a::test",
+            run,
+            budget,
+        },
+        &ctx,
+        skips,
+    )
+    .0
 }
 
 fn quick(run: fn(&Ctx) -> Outcome, skips: &[Skip]) -> Verdict {
     verdict(run, Duration::from_secs(20), skips)
 }
 
-const ROW: Skip = Skip { kernel: "6.1", test: "a::test", reason: "known" };
+const ROW: Skip = Skip {
+    kernel: "6.1",
+    test: "a::test",
+    reason: "known",
+};
 
 #[test]
 fn a_test_that_returns_passes() {
@@ -33,7 +49,9 @@ fn a_test_that_returns_passes() {
 
 #[test]
 fn a_panic_fails_with_its_message() {
-    let Verdict::Fail(why) = quick(|_| panic!("7 of 8"), &[]) else { panic!("not red") };
+    let Verdict::Fail(why) = quick(|_| panic!("7 of 8"), &[]) else {
+        panic!("not red")
+    };
     assert_eq!(why, "7 of 8");
 }
 
@@ -44,7 +62,9 @@ fn a_hang_fails_when_its_budget_is_over() {
             std::thread::park();
         }
     }
-    let Verdict::Fail(why) = verdict(hang, Duration::from_millis(200), &[]) else { panic!("not red") };
+    let Verdict::Fail(why) = verdict(hang, Duration::from_millis(200), &[]) else {
+        panic!("not red")
+    };
     assert!(why.contains("longer"), "{why}");
 }
 
@@ -65,14 +85,22 @@ fn only_an_expected_skip_is_a_skip() {
     fn skip(_: &Ctx) -> Outcome {
         Outcome::Skip("no such thing here".into())
     }
-    assert_eq!(quick(skip, &[ROW]), Verdict::Skip("no such thing here".into()));
-    let elsewhere = Skip { kernel: "5.10", ..ROW };
+    assert_eq!(
+        quick(skip, &[ROW]),
+        Verdict::Skip("no such thing here".into())
+    );
+    let elsewhere = Skip {
+        kernel: "5.10",
+        ..ROW
+    };
     assert!(matches!(quick(skip, &[elsewhere]), Verdict::Fail(why) if why.contains("unexpected")));
 }
 
 #[test]
 fn an_expected_skip_that_runs_fine_is_stale() {
-    assert!(matches!(quick(|_| Outcome::Pass, &[ROW]), Verdict::Fail(why) if why.contains("remove the row")));
+    assert!(
+        matches!(quick(|_| Outcome::Pass, &[ROW]), Verdict::Fail(why) if why.contains("remove the row"))
+    );
 }
 
 #[test]
@@ -80,7 +108,14 @@ fn a_repetition_that_fails_is_not_outvoted() {
     let mut runs = 0;
     let (last, _) = repeated(5, || {
         runs += 1;
-        (if runs == 3 { Verdict::Fail("x".into()) } else { Verdict::Pass }, String::new())
+        (
+            if runs == 3 {
+                Verdict::Fail("x".into())
+            } else {
+                Verdict::Pass
+            },
+            String::new(),
+        )
     });
     assert_eq!((last, runs), (Verdict::Fail("run 3 of 5: x".into()), 3));
 }
@@ -88,7 +123,11 @@ fn a_repetition_that_fails_is_not_outvoted() {
 #[test]
 fn expected_skips_name_tests_and_kernels_that_exist() {
     for row in SKIPS {
-        assert!(TESTS.iter().any(|test| test.name == row.test), "{}", row.test);
+        assert!(
+            TESTS.iter().any(|test| test.name == row.test),
+            "{}",
+            row.test
+        );
         assert!(KERNELS.contains(&row.kernel), "{}", row.kernel);
     }
 }
