@@ -36,6 +36,8 @@ pub trait Lab {
     /// # Errors
     /// A child cannot be made, or a socket, or a step of the set-up failed.
     fn next(&mut self, view: &dyn KernelView) -> Result<Option<Box<dyn Scene>>>;
+    /// Makes `next` build the scene of the last call once more, under a number of its own.
+    fn again(&mut self);
 }
 
 /// One workload with its children. Dropping it kills and reaps them.

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use probes_common::Task;
 
 use super::interrupt::Interrupt;
 use super::start::{Started, start};
@@ -16,12 +17,15 @@ use crate::kernel::Kernel;
 use crate::lab::{Lab, Progress, Scene};
 use crate::render::Report;
 use crate::render::report::KernelReport;
+use crate::stream::continuity::Gap;
 use crate::stream::record::{Head, Recorder};
 use crate::stream::{Body, Item};
 use crate::trace::{Context, Ending, Fold, LabOptions, Mode, Trace};
 
 /// How often the ring is drained while a lab runs.
 const TICK: Duration = Duration::from_millis(2);
+/// How often a scene with gaps in its evidence is run before its verdict rests on what there is.
+const TRIES: u32 = 3;
 
 /// # Errors
 /// The run cannot start. What goes wrong later is in the report.
@@ -126,34 +130,44 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// A scene whose evidence has gaps is run again, whatever it showed: what decides is that something
+    /// is missing, never what was found.
     fn scenes(&mut self, lab: &mut dyn Lab, interrupt: &Interrupt) {
         let of = lab.scenes();
-        for number in 1.. {
-            if interrupt.requested() {
-                self.ending.interrupted = true;
-                break;
-            }
-            match lab.next(&self.started.shared) {
+        let (mut number, mut tries) = (1, 1);
+        while !self.ending.interrupted {
+            let (label, outcome) = match lab.next(&self.started.shared) {
+                Ok(None) => break,
                 Ok(Some(mut scene)) => {
                     let label = scene.label();
-                    if let Err(error) =
-                        self.scene(scene.as_mut(), interrupt, &format!("{number}/{of} {label}"))
-                    {
-                        self.ending.lab_error = Some(format!("{label}: {error:#}"));
-                        break;
-                    }
+                    let told = format!("{number}/{of} {label}");
+                    (label, self.scene(scene.as_mut(), interrupt, &told))
                 }
-                Ok(None) => break,
+                Err(error) => ("could not build a scene".to_owned(), Err(error)),
+            };
+            match outcome {
+                Ok(gaps) if gaps > 0 && tries < TRIES => {
+                    lab.again();
+                    tries += 1;
+                }
+                Ok(_) => (number, tries) = (number + 1, 1),
                 Err(error) => {
-                    self.ending.lab_error = Some(format!("{error:#}"));
+                    self.ending.lab_error = Some(format!("{label}: {error:#}"));
                     break;
                 }
             }
+            self.ending.interrupted |= interrupt.requested();
         }
         self.progress("");
     }
 
-    fn scene(&mut self, scene: &mut dyn Scene, interrupt: &Interrupt, label: &str) -> Result<()> {
+    /// Runs one scene; returns the gaps in what its workers did.
+    fn scene(
+        &mut self,
+        scene: &mut dyn Scene,
+        interrupt: &Interrupt,
+        label: &str,
+    ) -> Result<usize> {
         let shared = &self.started.shared;
         shared.forget_ports();
         for port in scene.ports() {
@@ -175,9 +189,21 @@ impl<'a> Run<'a> {
         for mark in scene.marks() {
             self.started.pump.mark(mark);
         }
+        let worker = |pid: u32| {
+            tasks
+                .iter()
+                .any(|(task, bits)| *task == pid && bits & Task::CLIENT == 0)
+        };
+        let mut gaps = 0;
         let sink = &mut self.sink;
-        self.started.pump.flush(|item| sink.take(&item));
-        outcome
+        self.started.pump.flush(|item| {
+            if let Item::Mark(mark) = &item {
+                let gap = Gap::from_mark(mark).ok().flatten();
+                gaps += usize::from(gap.is_some_and(|gap| worker(gap.pid)));
+            }
+            sink.take(&item);
+        });
+        outcome.map(|()| gaps)
     }
 
     fn drive(&mut self, scene: &mut dyn Scene, interrupt: &Interrupt, label: &str) -> Result<()> {

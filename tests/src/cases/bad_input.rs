@@ -111,7 +111,7 @@ pub fn without_root_it_cannot_run(ctx: &Ctx) -> Outcome {
     ] {
         let run = copy
             .probes(words)
-            .as_nobody()
+            .by_nobody()
             .run()
             .expect(3)
             .says(&["root"]);
@@ -121,7 +121,7 @@ pub fn without_root_it_cannot_run(ctx: &Ctx) -> Outcome {
             run.stderr
         );
     }
-    let doctor = copy.probes(["doctor"]).as_nobody().run().expect(3);
+    let doctor = copy.probes(["doctor"]).by_nobody().run().expect(3);
     assert!(
         doctor.stdout.contains("FAIL") && doctor.stdout.contains('→'),
         "{}",

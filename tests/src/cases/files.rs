@@ -30,7 +30,7 @@ pub fn a_replay_without_root_says_the_same(ctx: &Ctx) -> Outcome {
     let replay = Copy::of(ctx)
         .probes(["replay", "--json"])
         .arg(&path)
-        .as_nobody()
+        .by_nobody()
         .run()
         .expect(0)
         .report();

@@ -71,7 +71,7 @@ impl Probes {
     }
 
     /// Without root's rights, as user nobody.
-    pub fn as_nobody(mut self) -> Probes {
+    pub fn by_nobody(mut self) -> Probes {
         self.command.uid(NOBODY).gid(NOBODY).current_dir("/");
         self
     }

@@ -95,6 +95,8 @@ pub struct HerdLab {
     options: HerdOptions,
     sandbox: Sandbox,
     next: usize,
+    /// Scenes built so far: number, port and phases of the next one.
+    built: u32,
     budget: Duration,
 }
 
@@ -107,6 +109,7 @@ impl HerdLab {
             options,
             sandbox: Sandbox::new()?,
             next: 0,
+            built: 0,
             budget: STEP_BUDGET,
         })
     }
@@ -150,8 +153,13 @@ impl Lab for HerdLab {
         let Some(&scene) = self.options.scenes.get(self.next) else {
             return Ok(None);
         };
-        let plan = self.plan(self.next as u32, scene);
+        let plan = self.plan(self.built, scene);
         self.next += 1;
+        self.built += 1;
         Ok(Some(Box::new(HerdScene::build(plan, &self.sandbox, view)?)))
+    }
+
+    fn again(&mut self) {
+        self.next = self.next.saturating_sub(1);
     }
 }

@@ -49,7 +49,10 @@ pub struct Counts {
     pub wait_wakes: BTreeMap<(u32, bool, bool), u64>,
 }
 
-/// What workers that have exited leave behind (watch only).
+/// Exited tasks that had to do with a listener and keep their row; further ones are only summed.
+const DEPARTED: usize = 256;
+
+/// What tasks that have exited leave behind (watch only).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gone {
     pub workers: u64,
@@ -68,6 +71,8 @@ pub struct Crowd {
     pub registrations: Registrations,
     pub counts: Counts,
     pub gone: Gone,
+    /// Exited tasks that keep their row.
+    pub departed: Vec<Worker>,
     /// Waking to running, of all waiters woken.
     pub latency: Histogram,
     /// Listening sockets seen in accept and epoll_ctl, by port; several = SO_REUSEPORT.
@@ -436,12 +441,17 @@ impl Crowd {
         if !self.open {
             return;
         }
+        let registered = self.registrations.has(exit.tgid);
         if exit.pid == exit.tgid {
             self.registrations.forget(exit.tgid);
         }
         let Some(worker) = self.workers.remove(&exit.pid) else {
             return;
         };
+        if (registered || worker.met_a_listener()) && self.departed.len() < DEPARTED {
+            self.departed.push(worker);
+            return;
+        }
         self.gone.workers += 1;
         self.gone.won += worker.won;
         self.gone.eagain += worker.eagain;

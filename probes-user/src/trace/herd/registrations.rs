@@ -29,6 +29,8 @@ pub struct Registrations {
     by_process: BTreeMap<(u32, u16), Registration>,
     /// Processes by port, those standing only.
     standing: BTreeMap<u16, BTreeSet<u32>>,
+    /// Of processes that have exited; only shown.
+    departed: Vec<(u32, u16, Registration)>,
 }
 
 impl Registrations {
@@ -90,11 +92,20 @@ impl Registrations {
             .map(|((_, port), _)| *port)
             .collect();
         for port in ports {
-            self.by_process.remove(&(tgid, port));
+            let last = self.by_process.remove(&(tgid, port));
+            if let Some(last) = last.filter(|_| self.departed.len() < LIMIT) {
+                self.departed.push((tgid, port, last));
+            }
             if let Some(processes) = self.standing.get_mut(&port) {
                 processes.remove(&tgid);
             }
         }
+    }
+
+    /// Has this process a listener in an epoll instance, or had it one?
+    pub fn has(&self, tgid: u32) -> bool {
+        let ports = (tgid, 0)..=(tgid, u16::MAX);
+        self.by_process.range(ports).next().is_some()
     }
 
     pub fn stands(&self, tgid: u32, port: u16) -> bool {
@@ -109,9 +120,12 @@ impl Registrations {
             .is_some_and(|processes| !processes.is_empty())
     }
 
+    /// Those of processes that have exited as well.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u16, &Registration)> {
-        self.by_process
-            .iter()
+        let living = self.by_process.iter();
+        let departed = self.departed.iter();
+        living
             .map(|((tgid, port), registration)| (*tgid, *port, registration))
+            .chain(departed.map(|(tgid, port, registration)| (*tgid, *port, registration)))
     }
 }

@@ -172,12 +172,8 @@ pub fn acceptors(watch: &WatchFold) -> Vec<&Worker> {
         .iter()
         .map(|(tgid, _, _)| tgid)
         .collect();
-    let workers = || watch.crowd.workers.values();
-    let direct = |worker: &Worker| {
-        worker.returned(calls::is_accept) > 0
-            || worker.wakeups_by(Cause::Connection) > 0
-            || registered.contains(&worker.pid)
-    };
+    let workers = || watch.crowd.workers.values().chain(&watch.crowd.departed);
+    let direct = |worker: &Worker| worker.met_a_listener() || registered.contains(&worker.pid);
     let names: BTreeSet<&str> = workers()
         .filter(|worker| direct(worker))
         .map(|worker| worker.comm.as_str())
@@ -205,11 +201,15 @@ fn registrations(watch: &WatchFold) -> Table {
         .registrations
         .iter()
         .map(|(tgid, port, registration)| {
-            let comm = watch
-                .crowd
-                .workers
-                .get(&tgid)
-                .map(|worker| worker.comm.clone());
+            let departed = || {
+                watch
+                    .crowd
+                    .departed
+                    .iter()
+                    .find(|worker| worker.pid == tgid)
+            };
+            let worker = watch.crowd.workers.get(&tgid).or_else(departed);
+            let comm = worker.map(|worker| worker.comm.clone());
             vec![
                 json!(tgid),
                 json!(comm),

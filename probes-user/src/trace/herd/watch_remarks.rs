@@ -167,8 +167,8 @@ fn doubts(watch: &WatchFold) -> Vec<String> {
             "accepts of connections whose beginning was not seen",
         ),
         (
-            gone.workers,
-            "workers that exited (their connections count, their rows are gone)",
+            gone.won,
+            "connections of workers that exited and have no row",
         ),
     ];
     told.iter()

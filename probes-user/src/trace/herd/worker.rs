@@ -100,6 +100,11 @@ impl Worker {
         }
     }
 
+    /// It accepted or tried to, or was woken by a connection.
+    pub fn met_a_listener(&self) -> bool {
+        self.returned(calls::is_accept) > 0 || self.wakeups_by(Cause::Connection) > 0
+    }
+
     /// Came out of a waiting call, or is known to be in one.
     pub fn has_waited(&self) -> bool {
         matches!(self.call, Call::In(nr) if calls::is_waiting(nr))

@@ -157,10 +157,9 @@ fn a_forked_worker_is_followed_with_its_inherited_registration() {
     assert_eq!(cell(&outcome, "workers", 0, "won_count"), json!(1));
     script.exits(worker);
     let outcome = watch(&script);
-    assert!(remark(
-        &outcome,
-        "workers that exited (their connections count, their rows are gone): 1"
-    ));
+    let comms = [0, 1].map(|row| cell(&outcome, "workers", row, "comm"));
+    assert!(comms.contains(&json!("worker")), "its row stays: {comms:?}");
+    assert_eq!(cell(&outcome, "registrations", 1, "comm"), json!("worker"));
 }
 
 #[test]
