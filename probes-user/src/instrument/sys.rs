@@ -101,13 +101,24 @@ pub fn map_create(spec: &MapSpec<'_>) -> io::Result<OwnedFd> {
     bpf(BPF_MAP_CREATE, &mut attr).map(owned)
 }
 
-#[repr(C)]
-struct ElemAttr {
-    map_fd: u32,
-    _pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
+/// One element of a map; `value` points to room for the whole value.
+fn element(command: u32, map: BorrowedFd<'_>, key: u32, value: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        map_fd: u32,
+        _pad: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut attr = Attr {
+        map_fd: map.as_raw_fd() as u32,
+        _pad: 0,
+        key: &raw const key as u64,
+        value,
+        flags: 0,
+    };
+    bpf(command, &mut attr).map(drop)
 }
 
 /// Writes element `key` of an array map; `value` has the map's value size.
@@ -115,14 +126,7 @@ struct ElemAttr {
 /// # Errors
 /// The kernel's.
 pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
-    let mut attr = ElemAttr {
-        map_fd: map.as_raw_fd() as u32,
-        _pad: 0,
-        key: &raw const key as u64,
-        value: value.as_ptr() as u64,
-        flags: 0,
-    };
-    bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+    element(BPF_MAP_UPDATE_ELEM, map, key, value.as_ptr() as u64)
 }
 
 /// Reads element `key`; `value` has room for the value, times the possible CPUs for per-CPU maps.
@@ -130,14 +134,7 @@ pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()>
 /// # Errors
 /// The kernel's.
 pub fn map_lookup(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result<()> {
-    let mut attr = ElemAttr {
-        map_fd: map.as_raw_fd() as u32,
-        _pad: 0,
-        key: &raw const key as u64,
-        value: value.as_mut_ptr() as u64,
-        flags: 0,
-    };
-    bpf(BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop)
+    element(BPF_MAP_LOOKUP_ELEM, map, key, value.as_mut_ptr() as u64)
 }
 
 /// No more writes from user space; the verifier takes the contents as constants.

@@ -4,14 +4,11 @@
 //! from `sched_switch`, not from N), and the listener's lock handed over between two accepters, which
 //! is a waking but not the connection's.
 
-use anyhow::Result;
-
+use super::herd::kind::HerdTrace;
 use super::herd::marks::Variant;
 use super::herd::question::{self, COST_HOLDS, COST_REFUTED, Question, Rule};
-use super::herd::{self, calls, scenes, symbols};
-use super::{Context, Fold, LabOptions, Trace};
+use super::herd::scenes;
 use crate::evidence::Claim;
-use crate::lab::Lab;
 
 static QUESTIONS: [Question; 2] = [
     Question::one(
@@ -35,46 +32,11 @@ static QUESTIONS: [Question; 2] = [
 
 static CLAIMS: [Claim; QUESTIONS.len()] = question::claims(&QUESTIONS);
 
-pub struct AcceptHerd;
-
-impl Trace for AcceptHerd {
-    fn name(&self) -> &'static str {
-        "accept-herd"
-    }
-
-    fn summary(&self) -> &'static str {
-        "how many processes blocked in accept() one connection wakes, and what that costs"
-    }
-
-    fn claims(&self) -> &'static [Claim] {
-        &CLAIMS
-    }
-
-    fn hooks(&self) -> &'static [&'static str] {
-        herd::HOOKS
-    }
-
-    fn syscalls(&self) -> &'static [u32] {
-        calls::FOLLOWED
-    }
-
-    fn symbols(&self) -> &'static [&'static str] {
-        &symbols::NAMES
-    }
-
-    fn page(&self) -> &'static str {
-        include_str!("../../../docs/traces/accept-herd.md")
-    }
-
-    fn lab(&self, options: &LabOptions) -> Result<Box<dyn Lab>> {
-        scenes::open_lab(scenes::accept_plan(options))
-    }
-
-    fn lab_options(&self, options: &LabOptions) -> serde_json::Value {
-        serde_json::to_value(scenes::accept_plan(options)).unwrap_or_default()
-    }
-
-    fn fold(&self, context: &Context) -> Box<dyn Fold> {
-        herd::fold(&QUESTIONS, context)
-    }
-}
+pub static ACCEPT_HERD: HerdTrace = HerdTrace {
+    name: "accept-herd",
+    summary: "how many processes blocked in accept() one connection wakes, and what that costs",
+    page: include_str!("../../../docs/traces/accept-herd.md"),
+    questions: &QUESTIONS,
+    claims: &CLAIMS,
+    plan: scenes::accept_plan,
+};

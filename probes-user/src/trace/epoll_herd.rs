@@ -4,14 +4,11 @@
 //! worker (told apart by their stack), a woken worker that looks and sleeps on inside the same
 //! epoll_wait (so neither EAGAIN nor returns measure a herd), time-outs of the waiting call.
 
-use anyhow::Result;
-
+use super::herd::kind::HerdTrace;
 use super::herd::marks::Variant;
 use super::herd::question::{self, Question};
-use super::herd::{self, calls, scenes, symbols};
-use super::{Context, Fold, LabOptions, Trace};
+use super::herd::scenes;
 use crate::evidence::Claim;
-use crate::lab::Lab;
 
 /// The herd that the cures are to remove.
 const UNCURED: &[Variant] = &[Variant::PerProcessInstance];
@@ -63,46 +60,11 @@ static QUESTIONS: [Question; 7] = [
 
 static CLAIMS: [Claim; QUESTIONS.len()] = question::claims(&QUESTIONS);
 
-pub struct EpollHerd;
-
-impl Trace for EpollHerd {
-    fn name(&self) -> &'static str {
-        "epoll-herd"
-    }
-
-    fn summary(&self) -> &'static str {
-        "how many processes in epoll_wait one connection wakes, and which cure helps at what price"
-    }
-
-    fn claims(&self) -> &'static [Claim] {
-        &CLAIMS
-    }
-
-    fn hooks(&self) -> &'static [&'static str] {
-        herd::HOOKS
-    }
-
-    fn syscalls(&self) -> &'static [u32] {
-        calls::FOLLOWED
-    }
-
-    fn symbols(&self) -> &'static [&'static str] {
-        &symbols::NAMES
-    }
-
-    fn page(&self) -> &'static str {
-        include_str!("../../../docs/traces/epoll-herd.md")
-    }
-
-    fn lab(&self, options: &LabOptions) -> Result<Box<dyn Lab>> {
-        scenes::open_lab(scenes::epoll_plan(options))
-    }
-
-    fn lab_options(&self, options: &LabOptions) -> serde_json::Value {
-        serde_json::to_value(scenes::epoll_plan(options)).unwrap_or_default()
-    }
-
-    fn fold(&self, context: &Context) -> Box<dyn Fold> {
-        herd::fold(&QUESTIONS, context)
-    }
-}
+pub static EPOLL_HERD: HerdTrace = HerdTrace {
+    name: "epoll-herd",
+    summary: "how many processes in epoll_wait one connection wakes, and which cure helps at what price",
+    page: include_str!("../../../docs/traces/epoll-herd.md"),
+    questions: &QUESTIONS,
+    claims: &CLAIMS,
+    plan: scenes::epoll_plan,
+};

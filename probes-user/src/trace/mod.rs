@@ -12,7 +12,7 @@ pub mod epoll_herd;
 pub mod herd;
 
 /// Every trace there is: the one list that all others are derived from.
-pub static TRACES: &[&dyn Trace] = &[&accept_herd::AcceptHerd, &epoll_herd::EpollHerd];
+pub static TRACES: &[&dyn Trace] = &[&accept_herd::ACCEPT_HERD, &epoll_herd::EPOLL_HERD];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -120,4 +120,60 @@ pub trait Trace: Sync {
 
 pub fn find(name: &str) -> Option<&'static dyn Trace> {
     TRACES.iter().copied().find(|trace| trace.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::expect::Expectations;
+    use crate::instrument::hook::hook;
+
+    fn all() -> impl Iterator<Item = &'static dyn Trace> {
+        TRACES.iter().copied()
+    }
+
+    #[test]
+    fn every_hook_of_a_trace_has_a_program() {
+        for (trace, program) in all().flat_map(|t| t.hooks().iter().map(move |h| (t.name(), h))) {
+            assert!(
+                hook(program).is_some(),
+                "{trace}: add {program} to instrument/hook.rs"
+            );
+        }
+    }
+
+    #[test]
+    fn every_claim_bears_the_name_of_its_trace_and_something_is_known_of_it() {
+        let known = Expectations::built_in().unwrap().expectations;
+        for (trace, claim) in all().flat_map(|t| t.claims().iter().map(move |c| (t.name(), c))) {
+            assert!(claim.id.starts_with(&format!("{trace}/")), "{}", claim.id);
+            let row = known.iter().find(|row| row.claim == claim.id);
+            assert!(
+                row.is_some(),
+                "add {} to evidence/expectations.json",
+                claim.id
+            );
+        }
+    }
+
+    #[test]
+    fn every_page_has_its_generated_parts() {
+        for trace in all() {
+            for part in ["claims", "uses"] {
+                let marker = format!("<!-- probes:{part} {} -->", trace.name());
+                assert!(
+                    trace.page().contains(&marker),
+                    "add {marker} to docs/traces/{}.md",
+                    trace.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_traces_have_one_name() {
+        let names: std::collections::BTreeSet<&str> = all().map(Trace::name).collect();
+        assert_eq!(names.len(), TRACES.len());
+        assert!(find("no-such-trace").is_none());
+    }
 }

@@ -168,10 +168,10 @@ impl Crowd {
             _ => None,
         };
         timeline.note(header.ktime, Lane::Worker(waking.target), || {
-            match (waited, cause) {
-                (true, Cause::Connection) => "woken by conn.".to_owned(),
-                (true, cause) => format!("woken: {}", cause.name()),
-                (false, _) => "(not asleep)".to_owned(),
+            match (met, cause) {
+                (Met::Sleeper { .. }, Cause::Connection) => "woken by conn.".to_owned(),
+                (Met::Sleeper { .. }, cause) => format!("woken: {}", cause.name()),
+                _ => "(not asleep)".to_owned(),
             }
         });
         if cause == Cause::Connection && met == Met::Unknown {

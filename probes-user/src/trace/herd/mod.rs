@@ -9,6 +9,7 @@ pub mod calls;
 pub mod checks;
 pub mod connection;
 pub mod crowd;
+pub mod kind;
 pub mod lab_fold;
 mod lab_ledger;
 pub mod marks;
