@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::context::{Ctx, Outcome};
 use crate::harness::dir::Dir;
 use crate::harness::inventory::Inventory;
-use crate::harness::probes::Probes;
+use crate::harness::probes::{Probes, Running};
 use crate::harness::server::Server;
 use crate::harness::{procs, sandbox, wait};
 use rustix::process::Signal;
@@ -14,6 +14,7 @@ use rustix::process::Signal;
 const SETTLING: Duration = Duration::from_secs(120);
 
 pub fn kills_in_mid_lab_leave_nothing(ctx: &Ctx) -> Outcome {
+    sandbox::own_network();
     kill(ctx, if ctx.on_host() { 70 } else { 14 }, &|own| {
         ctx.probes(["epoll-herd", "--connections", "5", "--record"])
             .arg(own.join("run.probes"))
@@ -46,14 +47,18 @@ fn kill(ctx: &Ctx, times: u32, make: &dyn Fn(&Dir) -> Probes) {
     // Orphans become ours, so that none can hide.
     let adopted = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     assert!(adopted.is_ok(), "{adopted:?}");
+    let alone = !ctx.on_host();
     let own = Dir::new();
     own.write("run.probes", "");
+    let blank = settled_inventory(&own, alone);
     let whole = Instant::now();
-    let code = make(&own).start().wait().code();
+    let mut first = make(&own).start();
+    seen_at_work(&own, alone, &blank, &mut first);
+    let code = first.wait().code();
     assert!(code == 0, "an undisturbed run ends with {code}");
     let whole = whole.elapsed();
     reap();
-    let before = settled_inventory(&own);
+    let before = settled_inventory(&own, alone);
     let mut random = Random::seeded();
     println!(
         "{times} kills on {} within {whole:?}, seed {}",
@@ -76,24 +81,41 @@ fn kill(ctx: &Ctx, times: u32, make: &dyn Fn(&Dir) -> Probes) {
     );
     let left = wait::within(SETTLING, || {
         reap();
-        Inventory::take(own.path())
+        Inventory::take(own.path(), alone)
             .beyond(&before)
             .is_empty()
             .then_some(())
     });
-    let beyond = Inventory::take(own.path()).beyond(&before);
+    let beyond = Inventory::take(own.path(), alone).beyond(&before);
     assert!(
         left.is_some(),
         "left behind after {times} kills: {beyond:#?}"
     );
 }
 
+/// What is to be gone afterwards must be seen while it is there, or its absence would say nothing.
+fn seen_at_work(own: &Dir, alone: bool, before: &Inventory, running: &mut Running) {
+    wait::until("the running program in the inventory", || {
+        assert!(
+            !running.ended(),
+            "it has ended before it was seen: {}",
+            running.stderr()
+        );
+        let now = Inventory::take(own.path(), alone).beyond(before);
+        let seen = |kind: &str| now.iter().any(|thing| thing.starts_with(kind));
+        ["BPF program", "BPF map", "process"]
+            .iter()
+            .all(|kind| seen(kind))
+            .then_some(())
+    });
+}
+
 /// What there was before, once the undisturbed run's own objects are freed.
-fn settled_inventory(own: &Dir) -> Inventory {
-    let mut last = Inventory::take(own.path());
+fn settled_inventory(own: &Dir, alone: bool) -> Inventory {
+    let mut last = Inventory::take(own.path(), alone);
     let same = wait::within(SETTLING, || {
-        let now = Inventory::take(own.path());
-        let same = now == last && now.count("BPF program") == last.count("BPF program");
+        let now = Inventory::take(own.path(), alone);
+        let same = now == last;
         last = now.clone();
         same.then_some(now)
     });

@@ -1,6 +1,6 @@
 //! What there is in the kernel and in the file system that a killed run could leave behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -15,11 +15,14 @@ const LINK_GET_NEXT_ID: libc::c_long = 31;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
     things: BTreeSet<String>,
+    /// Of this network namespace; and of the whole machine where nobody else is on it.
+    sockets: BTreeMap<&'static str, u64>,
 }
 
 impl Inventory {
     /// Everything that can be seen from here; `own` is a folder that only the program under test writes to.
-    pub fn take(own: &Path) -> Inventory {
+    /// `alone`: nobody else makes sockets on this machine.
+    pub fn take(own: &Path, alone: bool) -> Inventory {
         let mut things = BTreeSet::new();
         for (what, command) in [
             ("program", PROG_GET_NEXT_ID),
@@ -42,25 +45,29 @@ impl Inventory {
             things.extend(entries(folder));
         }
         things.extend(cgroups().into_iter().map(|path| format!("cgroup {path}")));
-        things.extend(sockets());
         things.extend(
             procs::descendants(std::process::id())
                 .iter()
                 .map(|proc| format!("process {proc:?}")),
         );
-        Inventory { things }
+        Inventory {
+            things,
+            sockets: sockets(alone),
+        }
     }
 
     /// What this one has and `before` had not.
     pub fn beyond(&self, before: &Inventory) -> Vec<String> {
-        self.things.difference(&before.things).cloned().collect()
-    }
-
-    pub fn count(&self, kind: &str) -> usize {
-        self.things
+        let more = self
+            .sockets
             .iter()
-            .filter(|thing| thing.starts_with(kind))
-            .count()
+            .filter(|(kind, count)| before.sockets.get(*kind) < Some(*count));
+        let more = more.map(|(kind, count)| format!("sockets {kind} {count}"));
+        self.things
+            .difference(&before.things)
+            .cloned()
+            .chain(more)
+            .collect()
     }
 }
 
@@ -159,13 +166,23 @@ pub fn cgroup2() -> Option<std::path::PathBuf> {
         .map(|fields| fields[1].into())
 }
 
-/// Sockets of this network namespace by kind (`TCP: inuse 4 …`).
-fn sockets() -> Vec<String> {
-    let table = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let used = table
-        .lines()
-        .filter(|line| line.starts_with("sockets:") || line.starts_with("TCP:"));
-    // The memory counters of TCP are the whole machine's.
-    used.map(|line| format!("sockets {}", line.split(" mem").next().unwrap_or(line)))
-        .collect()
+/// `sockets: used 3`, `TCP: inuse 1 orphan 0 tw 0 alloc 4 mem 0`: used and inuse are the namespace's own.
+fn sockets(alone: bool) -> BTreeMap<&'static str, u64> {
+    let table = fs::read_to_string("/proc/net/sockstat").expect("the counts of sockets");
+    let own = ["used", "inuse", "alloc"]
+        .into_iter()
+        .take(if alone { 3 } else { 2 });
+    let count = |kind: &str| {
+        let lines = table
+            .lines()
+            .filter(|line| line.starts_with("sockets:") || line.starts_with("TCP:"));
+        let mut words = lines
+            .flat_map(str::split_whitespace)
+            .skip_while(|word| *word != kind);
+        words
+            .nth(1)
+            .and_then(|count| count.parse().ok())
+            .expect("a count of sockets")
+    };
+    own.map(|kind| (kind, count(kind))).collect()
 }
