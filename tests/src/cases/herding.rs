@@ -5,7 +5,7 @@
 
 use crate::context::{Ctx, Outcome};
 use crate::harness::client;
-use crate::harness::report::{Report, sum};
+use crate::harness::report::{Report, Row, sum};
 use crate::harness::sandbox;
 use crate::harness::server::{EPOLLEXCLUSIVE, all_asleep};
 use crate::harness::uvicorn::{PORT, Uvicorn};
@@ -93,21 +93,9 @@ fn over(watch: Watch, server: &Uvicorn) -> Report {
     watch.finish()
 }
 
-fn counts(report: &Report, made: u64) {
-    let listeners = report.rows("listeners");
-    assert_eq!(listeners.len(), 1, "{listeners:?}");
-    assert_eq!(
-        listeners[0].count("connections_count"),
-        made,
-        "connections in the ledger"
-    );
-    assert_eq!(listeners[0].count("not_accepted_count"), 0);
-    assert_eq!(
-        sum(&report.rows("workers"), "won_count"),
-        made,
-        "connections accepted"
-    );
+fn counts(report: &Report, made: u64) -> Row {
     for row in report.rows("registrations") {
         assert!(!row.text("events").contains("EXCLUSIVE"), "{row:?}");
     }
+    report.assert_connections(PORT, made)
 }

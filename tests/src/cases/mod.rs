@@ -11,6 +11,7 @@ mod herding;
 mod kills;
 mod labs;
 mod nginx;
+mod schema;
 mod stats;
 mod targets;
 mod witness;
@@ -23,6 +24,8 @@ pub const TESTS: &[Test] = tests![
     labs: accept_herd_settles_every_claim, epoll_herd_settles_every_claim, eight_workers_settle_every_claim_too,
         both_labs_settle_every_claim_beside_noise (600), check_finds_what_is_known_of_this_kernel;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
+    schema: reports_of_both_labs_fit_the_schema, an_interrupted_report_fits_the_schema,
+        the_report_of_a_watch_fits_the_schema;
     stats: start_up_parts_and_memory_are_shown;
     breaking: a_needed_hook_removed_makes_claims_unsupported,
         a_rung_removed_falls_to_the_next_with_the_same_verdicts, an_optional_hook_removed_changes_no_verdict,

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::context::{Ctx, Outcome};
 use crate::harness::dir::Dir;
 use crate::harness::inventory::cgroup2;
-use crate::harness::report::{Report, sum};
+use crate::harness::report::Report;
 use crate::harness::server::{self, PORT, Server, all_asleep};
 use crate::harness::watch::Watch;
 use crate::harness::{client, procs, sandbox, wait};
@@ -22,18 +22,7 @@ fn load(watch: Watch, workers: &[u32]) -> Report {
         all_asleep(workers).then_some(())
     });
     let report = watch.finish();
-    let listeners = report.rows("listeners");
-    assert_eq!(listeners.len(), 1, "{listeners:?}");
-    assert_eq!(
-        listeners[0].count("connections_count"),
-        made,
-        "connections in the ledger"
-    );
-    assert_eq!(
-        sum(&report.rows("workers"), "won_count"),
-        made,
-        "connections accepted"
-    );
+    report.assert_connections(PORT, made);
     report
 }
 

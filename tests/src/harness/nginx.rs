@@ -21,6 +21,7 @@ pub enum Setting {
 pub struct Nginx {
     guard: Guard,
     _dir: Dir,
+    pub setting: Setting,
     pub workers: Vec<u32>,
 }
 
@@ -52,6 +53,7 @@ impl Nginx {
         Nginx {
             guard,
             _dir: dir,
+            setting,
             workers: pids,
         }
     }

@@ -66,6 +66,39 @@ impl Report {
         lost.map_or(0, |lost| lost.values().filter_map(Value::as_u64).sum())
     }
 
+    /// Places where an event of some task is missing, as its other events tell.
+    pub fn gaps(&self) -> u64 {
+        let gaps = &self.document["losses"]["gaps"];
+        gaps.as_u64()
+            .unwrap_or_else(|| panic!("no count of gaps: {gaps}"))
+    }
+
+    /// Every connection of a watch on one port is there and was accepted; an accept that was not seen must
+    /// show as a gap.
+    pub fn assert_connections(&self, port: u16, made: u64) -> Row {
+        let listeners = self.rows("listeners");
+        assert_eq!(listeners.len(), 1, "{listeners:?}");
+        let listener = listeners[0].clone();
+        assert_eq!(listener.count("port"), u64::from(port));
+        assert_eq!(
+            listener.count("connections_count"),
+            made,
+            "connections in the ledger"
+        );
+        let won = sum(&self.rows("workers"), "won_count");
+        assert_eq!(
+            made - listener.count("not_accepted_count"),
+            won,
+            "accepted, by connection and by worker"
+        );
+        assert!(
+            won <= made && made - won <= self.gaps(),
+            "{won} of {made} accepted, {} gaps",
+            self.gaps()
+        );
+        listener
+    }
+
     pub fn rows(&self, table: &str) -> Vec<Row> {
         let rows = self.document["ledger"]["tables"][table].as_array();
         let rows =
@@ -110,6 +143,7 @@ impl Report {
                 }
             }
         }
+        println!("losses: {}", self.document["losses"]);
         for line in self.remarks() {
             println!("remark: {line}");
         }

@@ -1,0 +1,66 @@
+//! Real reports fit the published schema, in each mode and however the run ended.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::context::{Ctx, Outcome};
+use crate::harness::server::{PORT, Server, all_asleep};
+use crate::harness::watch::Watch;
+use crate::harness::{client, procs, sandbox, wait};
+
+const SCHEMA: &str = include_str!("../../../docs/report.schema.json");
+
+fn fits(what: &str, document: &Value) {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema");
+    let validator = jsonschema::validator_for(&schema).expect("a schema that can be used");
+    let errors: Vec<String> = validator
+        .iter_errors(document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{what}: {errors:#?}");
+    // A schema that takes anything would fit too.
+    assert!(!validator.is_valid(&Value::Null) && document["schema"] == "probes.report/1");
+    let mut without = document.clone();
+    if let Some(map) = without.as_object_mut() {
+        map.remove("claims");
+    }
+    assert!(
+        !validator.is_valid(&without),
+        "{what}: a report without claims fits"
+    );
+}
+
+pub fn reports_of_both_labs_fit_the_schema(ctx: &Ctx) -> Outcome {
+    for words in [
+        vec!["accept-herd"],
+        vec!["epoll-herd", "--stats", "--timeline"],
+        vec!["epoll-herd", "--without", "sched_waking"],
+    ] {
+        fits(&words.join(" "), &ctx.probes(words).report().document);
+    }
+    Outcome::Pass
+}
+
+pub fn an_interrupted_report_fits_the_schema(ctx: &Ctx) -> Outcome {
+    let running = ctx
+        .probes(["epoll-herd", "--connections", "5000", "--json"])
+        .start();
+    wait::until("the lab to be at work", || {
+        let family = procs::descendants(running.pid());
+        let at_work =
+            |proc: &procs::Proc| proc.comm == "herd-worker" && procs::switches(proc.pid) > 20;
+        family.iter().any(at_work).then_some(())
+    });
+    running.signal(Signal::INT);
+    fits("interrupted", &running.wait().expect(130).report().document);
+    Outcome::Pass
+}
+
+pub fn the_report_of_a_watch_fits_the_schema(ctx: &Ctx) -> Outcome {
+    sandbox::own_network();
+    let server = Server::start(2, false);
+    let watch = Watch::start(ctx, &["--stats", "-p", &server.pid().to_string()]);
+    client::sequential(PORT, 5, || all_asleep(&server.workers));
+    fits("watch", &watch.finish().document);
+    Outcome::Pass
+}
