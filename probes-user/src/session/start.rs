@@ -144,7 +144,9 @@ fn memory(attachment: &Attachment, setup: &Setup<'_>) -> Result<(Shared, Pump)> 
         pending: map("PENDING", pids)?,
         ports: map("PORTS", probes_common::control::PORT_BYTES)?,
     };
-    let pump = Pump::new(attachment.maps.get("EVENTS")?, setup.ring_bytes)?;
+    let programs: Vec<&str> = attachment.attached.iter().map(|a| a.program).collect();
+    let events = attachment.maps.get("EVENTS")?;
+    let pump = Pump::new(events, setup.ring_bytes, &programs)?;
     Ok((shared, pump))
 }
 
