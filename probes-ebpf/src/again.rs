@@ -1,37 +1,40 @@
-//! Two copies of a program on one hook, so that no event is lost to the kernel's recursion guard.
+//! Several copies of a program on one hook, so that no event is lost to the kernel's recursion guard.
 //!
 //! Since 6.1 the kernel skips a tracepoint program that is already running on this CPU (__bpf_trace_run,
 //! kernel/trace/bpf_trace.c), also when the one under way was merely interrupted or preempted; system call
 //! tracepoints are preemptible since 6.13, most others since 7.0. A second copy, attached after the first,
-//! takes what the first was kept from. The first leaves word by task or by socket, not by CPU: two events of
+//! takes what the first was kept from, and where tasks preempt each other often a third what both were. The first leaves word by task or by socket, not by CPU: two events of
 //! one task, or of one socket, never overlap, so there is no moment at which the word is wrong.
 
 use crate::filter::{handled, set_handled};
 use crate::maps::{TRANSITION_SLOTS, TRANSITIONS};
 
-/// Which of the two copies is running.
+/// Which copy is running. The first takes every event, the others what those before them were kept from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     First,
-    Second,
+    Later,
+}
+
+/// What a task's event is. Of one task no two events of one kind follow each other without one of another
+/// kind between them, so the word left for the last event is never mistaken for this one's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Event {
+    Enter = 1,
+    Return = 2,
+    Fork = 3,
+    Exec = 4,
 }
 
 /// Is this event of task `pid` still to be taken?
 #[inline(always)]
-pub fn takes_task(turn: Turn, pid: u32) -> bool {
-    match turn {
-        Turn::First => {
-            set_handled(pid, 1);
-            true
-        }
-        Turn::Second => {
-            let open = handled(pid) == 0;
-            if !open {
-                set_handled(pid, 0);
-            }
-            open
-        }
+pub fn takes_task(turn: Turn, pid: u32, event: Event) -> bool {
+    if turn == Turn::Later && handled(pid) == event as u8 {
+        return false;
     }
+    set_handled(pid, event as u8);
+    true
 }
 
 /// Is this transition still to be taken? Sockets that share a slot at the same moment can make the second
@@ -56,7 +59,7 @@ pub fn takes_transition(turn: Turn, sock: *const u8, ports: (u16, u16), new: u8)
                 core::ptr::write_volatile(seen_new, new as u64);
                 true
             }
-            Turn::Second => {
+            Turn::Later => {
                 let same = core::ptr::read_volatile(seen_sock) == sock as u64
                     && core::ptr::read_volatile(seen_new) == new as u64;
                 if same {

@@ -30,7 +30,7 @@ pub static ASLEEP: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, BPF_F_MMA
 #[map]
 pub static PENDING: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// One byte per watched pid: 1 = the first copy of a program has seen the event under way (see `again`).
+/// One byte per watched pid: the kind of its last event that a copy has taken (see `again`).
 #[map]
 pub static HANDLED: Array<[u8; PID_LIMIT]> = Array::with_max_entries(1, 0);
 

@@ -16,7 +16,7 @@ use probes_common::event::{
     Exec, Exit, Fork, STACK_DEPTH, SWITCH_NEXT_WATCHED, SWITCH_PREEMPT, SWITCH_PREV_WATCHED,
     Switch, WAKING_BRACKETED, WAKING_IN_CHILD, Wakeup, Waking,
 };
-use probes_ebpf::again::{Turn, takes_task};
+use probes_ebpf::again::{Event, Turn, takes_task};
 use probes_ebpf::emit::{count, emit};
 use probes_ebpf::filter::{
     control, enabled, set_asleep, set_handled, set_pending, set_watch, watch, watched,
@@ -168,7 +168,7 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork_again(ctx: BtfTracePointContext) -> i32 {
-    fork(&ctx, Turn::Second)
+    fork(&ctx, Turn::Later)
 }
 
 #[inline(always)]
@@ -180,7 +180,7 @@ fn fork(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     }
     let child_task = ctx.arg::<*const u8>(1);
     let child = pid_of(child_task);
-    if !takes_task(turn, child) {
+    if !takes_task(turn, child, Event::Fork) {
         return 0;
     }
     set_asleep(child, 0);
@@ -212,7 +212,7 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec_again(ctx: BtfTracePointContext) -> i32 {
-    exec(&ctx, Turn::Second)
+    exec(&ctx, Turn::Later)
 }
 
 #[inline(always)]
@@ -230,7 +230,7 @@ fn exec(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
         }
         set_watch(pid, Task::WATCHED | Task::FOLLOW);
     }
-    if !takes_task(turn, pid) {
+    if !takes_task(turn, pid, Event::Exec) {
         return 0;
     }
     emit::<Exec>(|exec| {

@@ -40,7 +40,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
-    set_state(&ctx, Turn::Second)
+    set_state(&ctx, Turn::Later)
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::event::{SysEnter, SysExit};
-use probes_ebpf::again::{Turn, takes_task};
+use probes_ebpf::again::{Event, Turn, takes_task};
 use probes_ebpf::emit::emit;
 use probes_ebpf::filter::{enabled, watched};
 use probes_ebpf::globals::follows_syscall;
@@ -24,9 +24,9 @@ const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 
 #[inline(always)]
-fn takes(turn: Turn) -> bool {
+fn takes(turn: Turn, event: Event) -> bool {
     let pid = bpf_get_current_pid_tgid() as u32;
-    watched(pid) && takes_task(turn, pid) && enabled()
+    watched(pid) && takes_task(turn, pid, event) && enabled()
 }
 
 #[inline(always)]
@@ -49,12 +49,17 @@ pub fn sys_enter(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sys_enter")]
 pub fn sys_enter_again(ctx: BtfTracePointContext) -> i32 {
-    enter(&ctx, Turn::Second)
+    enter(&ctx, Turn::Later)
+}
+
+#[btf_tracepoint(function = "sys_enter")]
+pub fn sys_enter_third(ctx: BtfTracePointContext) -> i32 {
+    enter(&ctx, Turn::Later)
 }
 
 #[inline(always)]
 fn enter(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
-    if !takes(turn) {
+    if !takes(turn, Event::Enter) {
         return 0;
     }
     let nr = ctx.arg::<u64>(1);
@@ -84,12 +89,17 @@ pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit_again(ctx: BtfTracePointContext) -> i32 {
-    exit(&ctx, Turn::Second)
+    exit(&ctx, Turn::Later)
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+pub fn sys_exit_third(ctx: BtfTracePointContext) -> i32 {
+    exit(&ctx, Turn::Later)
 }
 
 #[inline(always)]
 fn exit(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
-    if !takes(turn) {
+    if !takes(turn, Event::Return) {
         return 0;
     }
     let regs = ctx.arg::<*const u8>(0);

@@ -143,9 +143,11 @@ pub fn attach(programs: &[&str], setup: &Setup<'_>) -> Result<(Attachment, Vec<(
         let report = attacher.hook(instrument, hook)?;
         let attached = report.attached_as.is_some();
         reports.push(report);
-        // After the first, so that it runs after the first.
-        if let Some(again) = hook.again.filter(|_| attached && setup.guarded()) {
-            reports.push(attacher.hook(instrument, again)?);
+        // After the first, so that they run after the first.
+        if attached && setup.guarded() {
+            for copy in hook.again {
+                reports.push(attacher.hook(instrument, copy)?);
+            }
         }
     }
     let parts = attacher

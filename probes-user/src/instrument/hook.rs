@@ -43,9 +43,9 @@ pub struct Hook {
     /// Without it no verdict; otherwise precision is lost.
     pub needed: bool,
     pub lost_without: &'static str,
-    /// The hook of its second copy, for events that the kernel keeps from the first while that is already
+    /// The hooks of its further copies, for events that the kernel keeps from a program while it is already
     /// running on the same CPU.
-    pub again: Option<&'static Hook>,
+    pub again: &'static [Hook],
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -76,14 +76,14 @@ const fn tracepoint(name: &'static str, needed: bool, lost_without: &'static str
         ladder: TRACEPOINT,
         needed,
         lost_without,
-        again: None,
+        again: &[],
     }
 }
 
-/// A hook whose events can interrupt each other, with the program of its second copy.
+/// A hook whose events can interrupt each other, with the programs of its further copies.
 const fn twice(
     name: &'static str,
-    again: &'static Hook,
+    again: &'static [Hook],
     needed: bool,
     lost_without: &'static str,
 ) -> Hook {
@@ -93,11 +93,11 @@ const fn twice(
         ladder: TRACEPOINT,
         needed,
         lost_without,
-        again: Some(again),
+        again,
     }
 }
 
-const fn second(program: &'static str, symbol: &'static str) -> Hook {
+const fn copy(program: &'static str, symbol: &'static str) -> Hook {
     let lost_without = "an event that interrupts another one of its hook is lost";
     Hook {
         program,
@@ -105,16 +105,22 @@ const fn second(program: &'static str, symbol: &'static str) -> Hook {
         ladder: TRACEPOINT,
         needed: false,
         lost_without,
-        again: None,
+        again: &[],
     }
 }
 
-static SYS_ENTER_AGAIN: Hook = second("sys_enter_again", "sys_enter");
-static SYS_EXIT_AGAIN: Hook = second("sys_exit_again", "sys_exit");
-static SET_STATE_AGAIN: Hook = second("inet_sock_set_state_again", "inet_sock_set_state");
-static FORK_AGAIN: Hook = second("sched_process_fork_again", "sched_process_fork");
-static EXEC_AGAIN: Hook = second("sched_process_exec_again", "sched_process_exec");
-static EXIT_AGAIN: Hook = second("sched_process_exit_again", "sched_process_exit");
+static SYS_ENTER_AGAIN: [Hook; 2] = [
+    copy("sys_enter_again", "sys_enter"),
+    copy("sys_enter_third", "sys_enter"),
+];
+static SYS_EXIT_AGAIN: [Hook; 2] = [
+    copy("sys_exit_again", "sys_exit"),
+    copy("sys_exit_third", "sys_exit"),
+];
+static SET_STATE_AGAIN: [Hook; 1] = [copy("inet_sock_set_state_again", "inet_sock_set_state")];
+static FORK_AGAIN: [Hook; 1] = [copy("sched_process_fork_again", "sched_process_fork")];
+static EXEC_AGAIN: [Hook; 1] = [copy("sched_process_exec_again", "sched_process_exec")];
+static EXIT_AGAIN: [Hook; 1] = [copy("sched_process_exit_again", "sched_process_exit")];
 
 const fn function(
     program: &'static str,
@@ -128,7 +134,7 @@ const fn function(
         ladder,
         needed: false,
         lost_without,
-        again: None,
+        again: &[],
     }
 }
 

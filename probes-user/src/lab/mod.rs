@@ -29,7 +29,9 @@ pub enum Progress {
 /// A row of scenes run one after the other in one sandbox.
 pub trait Lab {
     /// Inode number of the sandbox's network namespace; 0 = the lab has none.
-    fn netns(&self) -> u32;
+    fn netns(&self) -> u32 {
+        0
+    }
     fn scenes(&self) -> usize;
     /// Builds the next scene with all its children parked. None = all have run.
     ///
@@ -46,7 +48,9 @@ pub trait Scene {
     /// Threads to watch, with their `probes_common::Task` bits.
     fn tasks(&self) -> Vec<(u32, u8)>;
     /// Local TCP ports to follow.
-    fn ports(&self) -> Vec<u16>;
+    fn ports(&self) -> Vec<u16> {
+        Vec::new()
+    }
     /// Lets the children run. Called once, after the probes are attached and the tasks are watched.
     ///
     /// # Errors

@@ -162,7 +162,7 @@ fn footer(page: &mut Page, report: &Report, style: Style) {
     }
     if ending.skipped > 0 && style.verbose {
         let skipped = format!(
-            "{} program runs, made good by second copies or not needed",
+            "{} program runs, made good by further copies or not needed",
             ending.skipped
         );
         page.hanging("skipped: ", 9, &skipped);

@@ -36,14 +36,14 @@ pub struct Faults {
 impl Pump {
     /// # Errors
     /// The ring cannot be mapped.
-    pub fn new(map: BorrowedFd<'_>, ring_bytes: u32) -> Result<Pump> {
+    pub fn new(map: BorrowedFd<'_>, ring_bytes: u32, programs: &[&str]) -> Result<Pump> {
         let ring = Ring::new(map, ring_bytes).context("could not map the event ring")?;
         Ok(Pump {
             ring,
             order: Order::default(),
             records: 0,
             repeats: Repeats::default(),
-            gaps: Continuity::default(),
+            gaps: Continuity::of(programs),
             damaged: 0,
         })
     }

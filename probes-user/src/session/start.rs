@@ -27,11 +27,26 @@ pub struct Started {
     pub missing: Vec<(String, String)>,
 }
 
+/// What following tasks takes, whatever the trace asks for: their children, their new names, their ends.
+const FOLLOWING: [&str; 3] = [
+    "sched_process_fork",
+    "sched_process_exec",
+    "sched_process_exit",
+];
+
+/// The trace's own hooks first.
+fn hooks(trace: &dyn Trace) -> Vec<&'static str> {
+    let own = trace.hooks();
+    let more = FOLLOWING.iter().filter(|hook| !own.contains(hook));
+    own.iter().chain(more).copied().collect()
+}
+
 /// # Errors
 /// No BTF, no privilege for maps, unreadable symbols. A hook that does not attach is no error.
 pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
     let mut clock = Parts::default();
-    let facts = clock.part("btf", || facts(trace.hooks()))?;
+    let hooks = hooks(trace);
+    let facts = clock.part("btf", || facts(&hooks))?;
     // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
     let wanted = trace.symbols();
     let symbols = std::thread::Builder::new()
@@ -47,7 +62,7 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
         syscalls: trace.syscalls(),
         without: &options.without,
     };
-    let (attachment, parts) = attach(trace.hooks(), &setup)?;
+    let (attachment, parts) = attach(&hooks, &setup)?;
     clock.add(parts);
     let (shared, pump) = clock.part("map memory", || memory(&attachment, &setup))?;
     let symbols = clock.part("rest of symbols", || match symbols.join() {
@@ -144,7 +159,9 @@ fn memory(attachment: &Attachment, setup: &Setup<'_>) -> Result<(Shared, Pump)> 
         pending: map("PENDING", pids)?,
         ports: map("PORTS", probes_common::control::PORT_BYTES)?,
     };
-    let pump = Pump::new(attachment.maps.get("EVENTS")?, setup.ring_bytes)?;
+    let programs: Vec<&str> = attachment.attached.iter().map(|a| a.program).collect();
+    let events = attachment.maps.get("EVENTS")?;
+    let pump = Pump::new(events, setup.ring_bytes, &programs)?;
     Ok((shared, pump))
 }
 

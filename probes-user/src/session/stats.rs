@@ -30,9 +30,9 @@ impl Meter {
 /// `bpf_prog_inc_misses_counter` in kernel/bpf/syscall.c), for whatever task.
 #[derive(Debug, Default)]
 pub struct Misses {
-    /// Of needed programs that have no second copy: events may be lost.
+    /// Of needed programs that have no further copy: events may be lost.
     pub lost: Vec<(String, u64)>,
-    /// Made good by a second copy (see `again` in probes-ebpf; what it missed itself shows as a gap in the
+    /// Made good by a further copy (see `again` in probes-ebpf; what all missed shows as a gap in the
     /// stream), or of programs that no verdict needs.
     pub harmless: u64,
 }
@@ -52,7 +52,7 @@ pub fn misses(attachment: &Attachment) -> Misses {
         let Some((_, hook)) = hook(attached.program) else {
             continue;
         };
-        let made_good = hook.again.is_some_and(|again| has(again.program));
+        let made_good = hook.again.iter().any(|copy| has(copy.program));
         if info.recursion_misses == 0 {
             continue;
         } else if hook.needed && !made_good {

@@ -3,7 +3,8 @@
 //!
 //! This is how a loss that no counter shows comes to light: a program that the kernel skipped twice, or a
 //! kernel that hides what happens while certain tasks are current. Judged only between two events of one task
-//! in one window: what came before the first is not known. A gap is put into the stream as a mark where it
+//! in one window: what came before the first is not known; and only where the trace has both sides sent, a
+//! call's entry and return, a sleep and its waking. A gap is put into the stream as a mark where it
 //! was found, so that only what it touches is left out of a verdict.
 
 use std::collections::HashMap;
@@ -87,12 +88,33 @@ struct Task {
 pub struct Continuity {
     tasks: HashMap<u32, Task>,
     gaps: u64,
+    /// What cannot be told here, because one side of it is not sent.
+    blind: Vec<Missing>,
 }
 
 impl Continuity {
+    /// For a stream that comes from these programs.
+    pub fn of(programs: &[&str]) -> Continuity {
+        let has = |program| programs.contains(&program);
+        let mut blind = Vec::new();
+        if !(has("sys_enter") && has("sys_exit")) {
+            blind.push(Missing::Call);
+        }
+        if !(has("sched_waking") || has("sched_wakeup")) {
+            blind.push(Missing::Waking);
+        }
+        Continuity {
+            blind,
+            ..Continuity::default()
+        }
+    }
+
     /// Passes on an item, after the gaps that it reveals. Items come in order of time.
     pub fn pass(&mut self, item: Item, mut take: impl FnMut(Item)) {
         for gap in self.look(&item).into_iter().flatten() {
+            if self.blind.contains(&gap.missing) {
+                continue;
+            }
             self.gaps += 1;
             take(gap.mark(item.ktime()));
         }
@@ -268,7 +290,10 @@ mod tests {
     }
 
     fn gaps(items: Vec<Item>) -> Vec<Missing> {
-        let mut continuity = Continuity::default();
+        gaps_of(Continuity::default(), items)
+    }
+
+    fn gaps_of(mut continuity: Continuity, items: Vec<Item>) -> Vec<Missing> {
         let mut found = Vec::new();
         for item in items {
             continuity.pass(item, |item| {
@@ -318,6 +343,17 @@ mod tests {
         assert_eq!(gaps(vec![on(), off(1), on()]), [Missing::Waking]);
         // The waking reached it before it had left the CPU.
         assert_eq!(gaps(vec![on(), woken(), off(1), on()]), []);
+    }
+
+    #[test]
+    fn what_is_not_sent_is_not_missed() {
+        let returns = Continuity::of(&["sys_exit", "sched_waking"]);
+        assert_eq!(gaps_of(returns, vec![exit(232), exit(288)]), []);
+        let sleeps = Continuity::of(&["sched_switch"]);
+        assert_eq!(
+            gaps_of(sleeps, vec![on(), off(1), on(), on()]),
+            [Missing::Switch]
+        );
     }
 
     #[test]

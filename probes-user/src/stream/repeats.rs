@@ -1,6 +1,6 @@
-//! Drops a socket transition that both copies of a program took.
+//! Drops a socket transition that two copies of a program took.
 //!
-//! The second copy takes what it cannot prove the first has taken (see `again` in probes-ebpf); the two
+//! A later copy takes what it cannot prove an earlier one has taken (see `again` in probes-ebpf); the two
 //! records follow each other within a microsecond. A socket cannot make the same transition twice without
 //! another one in between, so the repetition is told by identity.
 

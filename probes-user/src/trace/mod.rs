@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Claim, Finding, Ledger};
+use crate::evidence::{Claim, ClaimResult, Finding, Ledger};
 use crate::lab::Lab;
 use crate::stream::Item;
 
@@ -55,7 +55,7 @@ pub struct Ending {
     /// Failures inside the programs, by name.
     pub failed: std::collections::BTreeMap<String, u64>,
     pub emitted: u64,
-    /// Program runs that the kernel skipped and that a second copy made good, or that no verdict needs.
+    /// Program runs that the kernel skipped and that a further copy made good, or that no verdict needs.
     #[serde(default)]
     pub skipped: u64,
     /// Places in the stream where an event of a watched task is missing although no counter says so; what
@@ -69,6 +69,29 @@ pub struct Ending {
     pub lab_error: Option<String>,
     /// Needed hooks that did not attach: (hook, why). Forces `unsupported` for the claims that need them.
     pub missing: Vec<(String, String)>,
+}
+
+impl Ending {
+    /// What keeps every claim of the run from being settled, first what a person would want to know first.
+    /// Losing records of the kinds in `unused` costs no verdict.
+    pub fn blocks(&self, unused: &[&str]) -> Option<(ClaimResult, String)> {
+        if let Some((hook, why)) = self.missing.first() {
+            let why = format!("{hook} did not attach: {why}");
+            return Some((ClaimResult::Unsupported, why));
+        }
+        if let Some(error) = &self.lab_error {
+            let why = format!("a step of the lab failed: {error}");
+            return Some((ClaimResult::Inconclusive, why));
+        }
+        let lost: Vec<String> = self
+            .lost
+            .iter()
+            .filter(|(kind, count)| **count > 0 && !unused.contains(&kind.as_str()))
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
+        let why = format!("records lost: {}", lost.join(", "));
+        (!lost.is_empty()).then_some((ClaimResult::Inconclusive, why))
+    }
 }
 
 /// What the fold made of the stream.

@@ -73,7 +73,9 @@ fn usable<'a>(
     scenes: &'a [SceneResult],
     ending: &Ending,
 ) -> Result<&'a SceneResult, Blocked> {
-    run_is_sound(ending)?;
+    if let Some(blocked) = ending.blocks(NOT_USED) {
+        return Err(blocked);
+    }
     let name = label(variant, Arrival::Sequential);
     let Some(scene) = scenes
         .iter()
@@ -106,28 +108,6 @@ fn usable<'a>(
     }
     controls_spoke(scene)?;
     Ok(scene)
-}
-
-fn run_is_sound(ending: &Ending) -> Result<(), Blocked> {
-    if let Some((hook, why)) = ending.missing.first() {
-        return Err((
-            ClaimResult::Unsupported,
-            format!("{hook} did not attach: {why}"),
-        ));
-    }
-    if let Some(error) = &ending.lab_error {
-        return Err(inconclusive(format!("a step of the lab failed: {error}")));
-    }
-    let lost: Vec<String> = ending
-        .lost
-        .iter()
-        .filter(|(kind, count)| **count > 0 && !NOT_USED.contains(&kind.as_str()))
-        .map(|(kind, count)| format!("{count} {kind}"))
-        .collect();
-    if !lost.is_empty() {
-        return Err(inconclusive(format!("records lost: {}", lost.join(", "))));
-    }
-    Ok(())
 }
 
 fn controls_spoke(scene: &SceneResult) -> Result<(), Blocked> {
