@@ -1,6 +1,9 @@
 //! Recordings of real kernels through decode, fold, verdict and text: the same words every time, without root.
 
-#![expect(clippy::unwrap_used, reason = "a test panics on what it did not expect")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test panics on what it did not expect"
+)]
 
 use std::path::PathBuf;
 
