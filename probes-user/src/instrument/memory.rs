@@ -94,6 +94,16 @@ impl Shared {
             .store(u32::from(enabled), Ordering::SeqCst);
     }
 
+    /// Closes the window and returns when no program that saw it open still runs, so that what is read
+    /// from the ring afterwards is all there will be. BPF programs are RCU readers, and this command waits
+    /// for all readers (kernel/sched/membarrier.c; refused with nohz_full, where nothing is waited for).
+    pub fn cut(&self) {
+        const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
+        self.set_enabled(false);
+        // SAFETY: takes numbers only.
+        let _refused = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    }
+
     /// Only sockets of this network namespace are followed; 0 = of any.
     pub fn set_netns(&self, inum: u32) {
         self.word(std::mem::offset_of!(Control, netns))

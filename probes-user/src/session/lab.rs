@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
         shared.set_enabled(true);
         let outcome = self.drive(scene, interrupt, label);
         let shared = &self.started.shared;
-        shared.set_enabled(false);
+        shared.cut();
         for (pid, _) in &tasks {
             shared.watch(*pid, 0);
         }
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// The counters cannot be read.
     pub fn finish(mut self) -> Result<Report> {
-        self.started.shared.set_enabled(false);
+        self.started.shared.cut();
         self.started.pump.drain();
         let sink = &mut self.sink;
         self.started.pump.flush(|item| sink.take(&item));
