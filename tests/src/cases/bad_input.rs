@@ -11,7 +11,6 @@ use crate::harness::probes::Probes;
 use crate::harness::procs;
 use crate::harness::sandbox;
 use crate::harness::server::Server;
-use crate::harness::wait;
 use crate::harness::watch::Watch;
 
 /// A copy of the program that anybody may run.
@@ -157,16 +156,10 @@ pub fn a_target_that_ends_gives_its_report(ctx: &Ctx) -> Outcome {
 }
 
 pub fn ctrl_c_in_mid_lab_prints_what_is_known(ctx: &Ctx) -> Outcome {
-    let running = ctx
+    let mut running = ctx
         .probes(["epoll-herd", "--connections", "5000", "--json"])
         .start();
-    wait::until("the lab to be at work", || {
-        let family = procs::descendants(running.pid());
-        family
-            .iter()
-            .any(|proc| proc.comm == "herd-worker" && procs::switches(proc.pid) > 20)
-            .then_some(())
-    });
+    running.await_worker_at_work();
     running.signal(Signal::INT);
     let report = running.wait().expect(130).report();
     assert_eq!(report.document["interrupted"], true);
@@ -182,14 +175,8 @@ pub fn ctrl_c_in_mid_lab_prints_what_is_known(ctx: &Ctx) -> Outcome {
 }
 
 pub fn ctrl_c_as_text_prints_what_is_known(ctx: &Ctx) -> Outcome {
-    let running = ctx.probes(["accept-herd", "--connections", "5000"]).start();
-    wait::until("the lab to be at work", || {
-        let family = procs::descendants(running.pid());
-        family
-            .iter()
-            .any(|proc| proc.comm == "herd-worker" && procs::switches(proc.pid) > 20)
-            .then_some(())
-    });
+    let mut running = ctx.probes(["accept-herd", "--connections", "5000"]).start();
+    running.await_worker_at_work();
     running.signal(Signal::TERM);
     let run = running.wait().expect(130);
     assert!(run.stdout.contains("interrupted"), "{}", run.stdout);

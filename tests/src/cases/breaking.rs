@@ -7,7 +7,6 @@ use crate::context::{Ctx, Outcome};
 use crate::harness::dir::Dir;
 use crate::harness::procs;
 use crate::harness::report::Report;
-use crate::harness::wait;
 
 /// One scene that rests on every needed hook, with a claim of its own.
 const SCENE: [&str; 3] = ["epoll-herd", "--variant", "per-process-instance/sequential"];
@@ -126,16 +125,10 @@ pub fn a_ring_too_small_is_inconclusive(ctx: &Ctx) -> Outcome {
 }
 
 pub fn a_worker_killed_in_mid_run_is_inconclusive_and_named(ctx: &Ctx) -> Outcome {
-    let running = ctx
+    let mut running = ctx
         .probes(SCENE.into_iter().chain(["--connections", "5000", "--json"]))
         .start();
-    let victim = wait::until("a worker in the middle of its work", || {
-        let family = procs::descendants(running.pid());
-        let workers = family.into_iter().filter(|proc| proc.comm == "herd-worker");
-        workers
-            .map(|proc| proc.pid)
-            .find(|pid| procs::switches(*pid) > 20)
-    });
+    let victim = running.await_worker_at_work();
     assert!(procs::signal(victim, Signal::KILL));
     let report = running.wait().expect(4).report();
     inconclusive(&report, &["died", &victim.to_string()]);

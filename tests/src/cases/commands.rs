@@ -44,7 +44,8 @@ pub fn every_command_that_only_looks_answers(ctx: &Ctx) -> Outcome {
 pub fn looking_needs_no_root(ctx: &Ctx) -> Outcome {
     for words in [vec!["list"], vec!["claims"], vec!["explain", "epoll-herd"]] {
         let copy = super::bad_input::Copy::of(ctx);
-        copy.probes(words).by_nobody().run().expect(0);
+        let run = copy.probes(words).by_nobody().run().expect(0);
+        assert!(run.stdout.contains("epoll-herd"), "{}", run.stdout);
     }
     Outcome::Pass
 }

@@ -11,6 +11,7 @@ mod herding;
 mod kills;
 mod labs;
 mod nginx;
+mod readme;
 mod schema;
 mod stats;
 mod targets;
@@ -21,6 +22,7 @@ pub const TESTS: &[Test] = tests![
     commands: doctor_finds_this_machine_fit, every_command_that_only_looks_answers, looking_needs_no_root,
         explain_has_a_page_for_every_trace, a_report_for_people_begins_with_the_verdicts,
         a_timeline_shows_client_softirq_and_workers;
+    readme: its_commands_work;
     labs: accept_herd_settles_every_claim, epoll_herd_settles_every_claim, eight_workers_settle_every_claim_too,
         both_labs_settle_every_claim_beside_noise (600), check_finds_what_is_known_of_this_kernel;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;

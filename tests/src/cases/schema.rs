@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::context::{Ctx, Outcome};
 use crate::harness::server::{PORT, Server, all_asleep};
 use crate::harness::watch::Watch;
-use crate::harness::{client, procs, sandbox, wait};
+use crate::harness::{client, sandbox};
 
 const SCHEMA: &str = include_str!("../../../docs/report.schema.json");
 
@@ -42,15 +42,10 @@ pub fn reports_of_both_labs_fit_the_schema(ctx: &Ctx) -> Outcome {
 }
 
 pub fn an_interrupted_report_fits_the_schema(ctx: &Ctx) -> Outcome {
-    let running = ctx
+    let mut running = ctx
         .probes(["epoll-herd", "--connections", "5000", "--json"])
         .start();
-    wait::until("the lab to be at work", || {
-        let family = procs::descendants(running.pid());
-        let at_work =
-            |proc: &procs::Proc| proc.comm == "herd-worker" && procs::switches(proc.pid) > 20;
-        family.iter().any(at_work).then_some(())
-    });
+    running.await_worker_at_work();
     running.signal(Signal::INT);
     fits("interrupted", &running.wait().expect(130).report().document);
     Outcome::Pass

@@ -14,12 +14,10 @@ use serde_json::Value;
 
 use crate::context::{Ctx, Outcome};
 use crate::harness::dir::Dir;
+use crate::harness::probes::LAB_WORKER;
 use crate::harness::recording::{Mark, Recording};
 use crate::harness::report::{Report, Row};
 use crate::harness::tracefs::{Event, Tracing, wakings};
-
-/// Workers under this name live only in our lab.
-const WORKER: &str = "herd-worker";
 
 struct Both {
     report: Report,
@@ -30,7 +28,7 @@ struct Both {
 fn both(ctx: &Ctx, words: &[&str]) -> Both {
     let dir = Dir::new();
     let path = dir.join("run.probes");
-    let tracing = Tracing::start(WORKER);
+    let tracing = Tracing::start(LAB_WORKER);
     let report = ctx
         .probes(words.iter().copied().chain(["--record"]))
         .arg(&path)

@@ -15,6 +15,8 @@ use super::report::Report;
 use super::wait;
 use crate::context::Ctx;
 
+/// The name under which the workers of a herd lab run.
+pub const LAB_WORKER: &str = "herd-worker";
 /// nobody, as in Debian's passwd.
 const NOBODY: u32 = 65534;
 
@@ -127,6 +129,18 @@ impl Running {
     /// What it has said so far.
     pub fn stderr(&self) -> String {
         text(&self.stderr)
+    }
+
+    /// A worker of its lab that is past its start and serves connections.
+    pub fn await_worker_at_work(&mut self) -> u32 {
+        wait::until("a worker of the lab to be at work", || {
+            assert!(!self.ended(), "{} has ended: {}", self.words, self.stderr());
+            let family = procs::descendants(self.pid());
+            let workers = family.into_iter().filter(|proc| proc.comm == LAB_WORKER);
+            workers
+                .map(|proc| proc.pid)
+                .find(|pid| procs::switches(*pid) > 20)
+        })
     }
 
     pub fn ended(&mut self) -> bool {

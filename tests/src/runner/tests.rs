@@ -1,7 +1,6 @@
 //! The runner itself, before it is believed: what must be red is red.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::expected::{SKIPS, Skip, Verdict};
@@ -11,25 +10,40 @@ use crate::context::{Ctx, Outcome, Test};
 
 const KERNELS: [&str; 5] = ["host", "5.10", "6.1", "6.12", "7.2"];
 
-/// The runner reaps whatever child it finds: one test at a time.
-static ALONE: Mutex<()> = Mutex::new(());
+const ALONE: &str = "PROBES_TESTS_ALONE";
+
+/// The runner forks and reaps, which asks for a process with one thread: the harness runs a test on its
+/// main thread when it may use only one.
+fn alone(name: &str, body: fn()) {
+    if std::env::var_os(ALONE).is_some() {
+        return body();
+    }
+    let harness = std::env::current_exe().unwrap();
+    let mut command = std::process::Command::new(harness);
+    command.args([
+        "--exact",
+        &format!("runner::tests::{name}"),
+        "--test-threads=1",
+    ]);
+    let output = command.env(ALONE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+}
 
 fn verdict(run: fn(&Ctx) -> Outcome, budget: Duration, skips: &[Skip]) -> Verdict {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let ctx = Ctx {
         kernel: "6.1".into(),
         probes: PathBuf::new(),
     };
-    one(
-        &Test {
-            name: "a::test",
-            run,
-            budget,
-        },
-        &ctx,
-        skips,
-    )
-    .0
+    let test = Test {
+        name: "a::test",
+        run,
+        budget,
+    };
+    one(&test, &ctx, skips).0
 }
 
 fn quick(run: fn(&Ctx) -> Outcome, skips: &[Skip]) -> Verdict {
@@ -44,63 +58,77 @@ const ROW: Skip = Skip {
 
 #[test]
 fn a_test_that_returns_passes() {
-    assert_eq!(quick(|_| Outcome::Pass, &[]), Verdict::Pass);
+    alone("a_test_that_returns_passes", || {
+        assert_eq!(quick(|_| Outcome::Pass, &[]), Verdict::Pass);
+    });
 }
 
 #[test]
 fn a_panic_fails_with_its_message() {
-    let Verdict::Fail(why) = quick(|_| panic!("7 of 8"), &[]) else {
-        panic!("not red")
-    };
-    assert_eq!(why, "7 of 8");
+    alone("a_panic_fails_with_its_message", || {
+        let Verdict::Fail(why) = quick(|_| panic!("7 of 8"), &[]) else {
+            panic!("not red")
+        };
+        assert_eq!(why, "7 of 8");
+    });
 }
 
 #[test]
 fn a_hang_fails_when_its_budget_is_over() {
-    fn hang(_: &Ctx) -> Outcome {
-        loop {
-            std::thread::park();
+    alone("a_hang_fails_when_its_budget_is_over", || {
+        fn hang(_: &Ctx) -> Outcome {
+            loop {
+                std::thread::park();
+            }
         }
-    }
-    let Verdict::Fail(why) = verdict(hang, Duration::from_millis(200), &[]) else {
-        panic!("not red")
-    };
-    assert!(why.contains("longer"), "{why}");
+        let Verdict::Fail(why) = verdict(hang, Duration::from_millis(200), &[]) else {
+            panic!("not red")
+        };
+        assert!(why.contains("longer"), "{why}");
+    });
 }
 
 #[test]
 fn a_process_that_ends_itself_fails() {
-    fn end(_: &Ctx) -> Outcome {
-        std::process::exit(3)
-    }
-    assert!(matches!(quick(end, &[]), Verdict::Fail(why) if why.contains("code 3")));
-    fn die(_: &Ctx) -> Outcome {
-        std::process::abort()
-    }
-    assert!(matches!(quick(die, &[]), Verdict::Fail(why) if why.contains("signal")));
+    alone("a_process_that_ends_itself_fails", || {
+        fn end(_: &Ctx) -> Outcome {
+            std::process::exit(3)
+        }
+        assert!(matches!(quick(end, &[]), Verdict::Fail(why) if why.contains("code 3")));
+        fn die(_: &Ctx) -> Outcome {
+            std::process::abort()
+        }
+        assert!(matches!(quick(die, &[]), Verdict::Fail(why) if why.contains("signal")));
+    });
 }
 
 #[test]
 fn only_an_expected_skip_is_a_skip() {
-    fn skip(_: &Ctx) -> Outcome {
-        Outcome::Skip("no such thing here".into())
-    }
-    assert_eq!(
-        quick(skip, &[ROW]),
-        Verdict::Skip("no such thing here".into())
-    );
-    let elsewhere = Skip {
-        kernel: "5.10",
-        ..ROW
-    };
-    assert!(matches!(quick(skip, &[elsewhere]), Verdict::Fail(why) if why.contains("unexpected")));
+    alone("only_an_expected_skip_is_a_skip", || {
+        fn skip(_: &Ctx) -> Outcome {
+            Outcome::Skip("no such thing here".into())
+        }
+        assert_eq!(
+            quick(skip, &[ROW]),
+            Verdict::Skip("no such thing here".into())
+        );
+        let elsewhere = Skip {
+            kernel: "5.10",
+            ..ROW
+        };
+        assert!(
+            matches!(quick(skip, &[elsewhere]), Verdict::Fail(why) if why.contains("unexpected"))
+        );
+    });
 }
 
 #[test]
 fn an_expected_skip_that_runs_fine_is_stale() {
-    assert!(
-        matches!(quick(|_| Outcome::Pass, &[ROW]), Verdict::Fail(why) if why.contains("remove the row"))
-    );
+    alone("an_expected_skip_that_runs_fine_is_stale", || {
+        assert!(
+            matches!(quick(|_| Outcome::Pass, &[ROW]), Verdict::Fail(why) if why.contains("remove the row"))
+        );
+    });
 }
 
 #[test]
