@@ -108,9 +108,14 @@ impl Guard {
         let family = descendants(self.child.id());
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
-        for proc in family {
+        for proc in &family {
             signal(proc.pid, Signal::KILL);
         }
+        // The next server wants their port: a process that ends keeps its sockets until it is a zombie.
+        let ended = |pid: u32| read(pid).is_none_or(|proc| proc.zombie);
+        let _gone = wait::within(wait::BUDGET, || {
+            family.iter().all(|proc| ended(proc.pid)).then_some(())
+        });
     }
 }
 
