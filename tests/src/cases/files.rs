@@ -96,7 +96,7 @@ pub fn a_foreign_recording_is_refused(ctx: &Ctx) -> Outcome {
 pub fn a_full_disk_spoils_the_recording_and_not_the_report(ctx: &Ctx) -> Outcome {
     let dir = Dir::new();
     sandbox::own_mounts();
-    sandbox::tmpfs(dir.path(), "size=64k");
+    let _full = sandbox::Tmpfs::mount(dir.path(), "size=64k");
     let path = dir.join("run.probes");
     let run = ctx
         .probes(["epoll-herd", "--json", "--record"])

@@ -1,9 +1,11 @@
 //! Namespaces of the test's own: each test is a process, so it enters them and never comes back.
 
 use std::ffi::CString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+};
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -40,16 +42,24 @@ pub fn bind(from: &Path, over: &Path) {
         .unwrap_or_else(|error| panic!("binding over {}: {error}", over.display()));
 }
 
-pub fn tmpfs(at: &Path, options: &str) {
-    let options = CString::new(options).expect("mount options");
-    mount(
-        "tmpfs",
-        at,
-        "tmpfs",
-        MountFlags::empty(),
-        Some(options.as_c_str()),
-    )
-    .unwrap_or_else(|error| panic!("a tmpfs on {}: {error}", at.display()));
+/// A small file system, unmounted when dropped.
+#[derive(Debug)]
+pub struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    pub fn mount(at: &Path, options: &str) -> Tmpfs {
+        let options = CString::new(options).expect("mount options");
+        let options = Some(options.as_c_str());
+        mount("tmpfs", at, "tmpfs", MountFlags::empty(), options)
+            .unwrap_or_else(|error| panic!("a tmpfs on {}: {error}", at.display()));
+        Tmpfs(at.to_path_buf())
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _best_effort = unmount(&self.0, UnmountFlags::DETACH);
+    }
 }
 
 fn enter(flags: UnshareFlags) {
