@@ -8,11 +8,7 @@ pub struct Skip {
     pub reason: &'static str,
 }
 
-pub const SKIPS: &[Skip] = &[Skip {
-    kernel: "host",
-    test: "breaking::function_probes_removed_change_no_verdict",
-    reason: "its kernel refuses programs at functions",
-}];
+pub const SKIPS: &[Skip] = &[];
 
 /// What the test's child came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

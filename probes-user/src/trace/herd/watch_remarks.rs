@@ -128,7 +128,7 @@ fn timers(watch: &WatchFold) -> Option<String> {
         .sum();
     let rate = ratio(timers + watch.crowd.gone.timer, 1)? / watch.seconds()?;
     (rate >= 0.5).then(|| {
-        format!("{rate:.1} timer wakeups per s with nothing to do: a time-out in the waiting call, as accept_mutex has")
+        format!("{rate:.1} timer wakeups per s with nothing to do: a time-out in the waiting call (accept_mutex, an event loop's own timers)")
     })
 }
 
