@@ -53,7 +53,7 @@ impl fmt::Display for Usage {
 impl std::error::Error for Usage {}
 
 /// # Errors
-/// Always: `usage!`-style construction of an error that exits with 2.
+/// Always: this makes an error of the caller's, which exits with 2.
 pub fn usage<T>(message: impl Into<String>) -> anyhow::Result<T> {
     Err(anyhow::Error::new(Usage(message.into())))
 }
