@@ -35,8 +35,7 @@ const FOLLOWING: [&str; 3] = [
 ];
 
 /// The trace's own hooks first.
-fn hooks(trace: &dyn Trace) -> Vec<&'static str> {
-    let own = trace.hooks();
+fn hooks(own: &[&'static str]) -> Vec<&'static str> {
     let more = FOLLOWING.iter().filter(|hook| !own.contains(hook));
     own.iter().chain(more).copied().collect()
 }
@@ -45,7 +44,7 @@ fn hooks(trace: &dyn Trace) -> Vec<&'static str> {
 /// No BTF, no privilege for maps, unreadable symbols. A hook that does not attach is no error.
 pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
     let mut clock = Parts::default();
-    let hooks = hooks(trace);
+    let hooks = hooks(trace.hooks());
     let facts = clock.part("btf", || facts(&hooks))?;
     // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
     let wanted = trace.symbols();
@@ -181,5 +180,21 @@ impl Parts {
 
     fn add(&mut self, parts: Vec<(String, u64)>) {
         self.parts.extend(parts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FOLLOWING, hooks};
+
+    #[test]
+    fn tasks_are_followed_whatever_a_trace_asks_for_and_each_hook_once() {
+        let bare = hooks(&["sys_exit"]);
+        assert_eq!(bare[0], "sys_exit");
+        assert!(FOLLOWING.iter().all(|hook| bare.contains(hook)));
+        let own = ["sched_process_fork", "sched_waking"];
+        let all = hooks(&own);
+        assert_eq!(all[..2], own);
+        assert_eq!(all.len(), own.len() + FOLLOWING.len() - 1);
     }
 }
