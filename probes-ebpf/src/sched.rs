@@ -135,29 +135,29 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         unsafe { field::<u64>(prev_task, offset!(task_state)) as u32 }
     };
     let sleeps = !preempt && state != RUNNABLE[0] && state != RUNNABLE[1];
-    if flags & SWITCH_PREV_WATCHED != 0 {
-        set_asleep(prev, sleeps as u8);
-    }
     if flags & SWITCH_NEXT_WATCHED != 0 {
         set_asleep(next, 0);
-    }
-    if !enabled() {
-        return 0;
     }
     if preempt {
         flags |= SWITCH_PREEMPT;
     }
-    emit::<Switch>(|switch| {
-        // SAFETY: `switch` points to room for the whole payload.
-        unsafe {
-            switch.write(Switch {
-                prev,
-                next,
-                prev_state: state,
-                flags,
-            })
-        }
-    });
+    if enabled() {
+        emit::<Switch>(|switch| {
+            // SAFETY: `switch` points to room for the whole payload.
+            unsafe {
+                switch.write(Switch {
+                    prev,
+                    next,
+                    prev_state: state,
+                    flags,
+                })
+            }
+        });
+    }
+    // After the clock has been read: whoever acts on the byte acts later than the event says.
+    if flags & SWITCH_PREV_WATCHED != 0 {
+        set_asleep(prev, sleeps as u8);
+    }
     0
 }
 

@@ -167,14 +167,15 @@ fn connections_as_traced(both: &Both, labels: &[&str]) {
         );
         let mut sum = 0;
         for (row, window) in rows.iter().zip(scene.between_connections()) {
-            let traced = wakings(&both.traced, window);
+            let traced = wakings(&both.traced, window.clone());
             let out_of_sleep = |pid: &&u32| traced.get(pid).is_some_and(|its| its.of_sleepers > 0);
             // Another lab on this host names its workers alike.
             let woken = scene.workers.iter().filter(out_of_sleep).count() as u64;
             let (own, cascades) = (row.count("woken_count"), row.count("cascades_count"));
             assert!(
                 (own..=own + cascades + scene.gaps).contains(&woken),
-                "{label}: tracing saw {woken} woken, the ledger says {own} and {cascades} by cascade: {row:?}"
+                "{label}: tracing saw {woken} woken, the ledger says {own} and {cascades} by cascade: {row:?}\n{}",
+                surroundings(both, &window)
             );
             sum += woken;
         }
@@ -184,6 +185,21 @@ fn connections_as_traced(both: &Both, labels: &[&str]) {
         );
         assert!(sum >= rows.len() as u64);
     }
+}
+
+/// What was traced and what was recorded around a window, for whoever reads the failure.
+fn surroundings(both: &Both, window_us: &Range<u64>) -> String {
+    let near = window_us.start.saturating_sub(500)..window_us.end + 500;
+    let traced = both
+        .traced
+        .iter()
+        .filter(|event| near.contains(&event.at_us));
+    let heads = both.recording.heads.iter();
+    let recorded = heads.filter(|head| near.contains(&(head.ktime / 1000)));
+    let lines = traced.map(|event| format!("traced {event:?}"));
+    let lines = lines.chain(recorded.map(|head| format!("recorded {head}")));
+    let lines: Vec<String> = lines.collect();
+    format!("window {window_us:?} us\n{}", lines.join("\n"))
 }
 
 impl Scene {

@@ -25,10 +25,42 @@ pub struct Waking {
     pub target: u32,
 }
 
+/// Any record's head, to show what surrounded a disagreement.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    pub ktime: u64,
+    pub kind: u16,
+    pub cpu: u32,
+    pub pid: u32,
+    pub phase: u32,
+    /// The payload's first 4 bytes.
+    pub first: u32,
+}
+
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Head {
+            ktime,
+            kind,
+            cpu,
+            pid,
+            phase,
+            first,
+        } = self;
+        write!(
+            f,
+            "{} us: kind {kind}, CPU {cpu}, current {pid}, phase {phase}, first number {first}",
+            ktime / 1000
+        )
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Recording {
     pub marks: Vec<Mark>,
     pub wakings: Vec<Waking>,
+    /// In the order in which the ring gave them.
+    pub heads: Vec<Head>,
 }
 
 impl Recording {
@@ -44,10 +76,7 @@ impl Recording {
             let (payload, after) = tail.split_at_checked(len as usize).expect("a whole frame");
             match head[0] {
                 b'M' => recording.marks.push(mark(payload)),
-                b'E' if u16_at(payload, KIND_AT) == KIND_WAKING => recording.wakings.push(Waking {
-                    ktime: u64::from_le_bytes(array(payload, 0)),
-                    target: u32::from_le_bytes(array(payload, PAYLOAD_AT)),
-                }),
+                b'E' => recording.event(&head_of(payload)),
                 b'T' => ended = true,
                 _ => {}
             }
@@ -57,8 +86,29 @@ impl Recording {
         recording
     }
 
+    fn event(&mut self, head: &Head) {
+        self.heads.push(*head);
+        if head.kind == KIND_WAKING {
+            self.wakings.push(Waking {
+                ktime: head.ktime,
+                target: head.first,
+            });
+        }
+    }
+
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Mark> {
         self.marks.iter().filter(move |mark| mark.name == name)
+    }
+}
+
+fn head_of(record: &[u8]) -> Head {
+    Head {
+        ktime: u64::from_le_bytes(array(record, 0)),
+        kind: u16_at(record, KIND_AT),
+        cpu: u32::from_le_bytes(array(record, 12)),
+        pid: u32::from_le_bytes(array(record, 16)),
+        phase: u32::from_le_bytes(array(record, 24)),
+        first: u32::from_le_bytes(array(record, PAYLOAD_AT)),
     }
 }
 
