@@ -14,6 +14,25 @@ pub struct Control {
     /// Name that an exec must give a task for it to be watched; all zero = none.
     pub exec_comm: [u8; 16],
     pub _pad: u32,
+    pub sockets: SockFilter,
+}
+
+/// Which sockets the instruments of TCP follow, beside `Control::netns`: all that is not 0 must be met.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+#[repr(C)]
+pub struct SockFilter {
+    /// 0 = no socket is followed.
+    pub on: u32,
+    /// 2 = AF_INET, 10 = AF_INET6.
+    pub family: u16,
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub _pad: u16,
+    pub _pad2: u32,
+    /// IPv4 in the first four bytes.
+    pub local_addr: [u8; 16],
+    pub remote_addr: [u8; 16],
 }
 
 /// Bits of a task's byte in the WATCH map (one byte per pid).
@@ -36,7 +55,7 @@ pub const PID_LIMIT: usize = 4 << 20;
 /// Bytes of the map with one bit per local TCP port.
 pub const PORT_BYTES: usize = 65536 / 8;
 
-const _: () = assert!(size_of::<Control>() == 32);
+const _: () = assert!(size_of::<Control>() == 80 && size_of::<SockFilter>() == 48);
 
 /// Rows of the per-CPU counters map. `EMITTED + kind` and `DROPPED + kind` count records sent and
 /// records lost because the ring was full; kinds above 63 share row 63.

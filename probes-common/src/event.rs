@@ -69,6 +69,26 @@ kinds! {
     DataReady = 21 => DataReady,
     /// A wait-queue wake function returned (function probes only).
     WaitWake = 30 => WaitWake,
+    /// `inet_sock_set_state` of any followed socket, with all that `tcp_sock` says.
+    TcpState = 40 => crate::tcp::TcpState,
+    /// `tcp_retransmit_skb`
+    TcpRetransmit = 41 => crate::tcp::TcpRetransmit,
+    /// `tcp_retransmit_synack`
+    TcpSynack = 42 => crate::tcp::TcpSynack,
+    /// `tcp_send_reset`, `tcp_receive_reset`
+    TcpReset = 43 => crate::tcp::TcpReset,
+    /// `tcp_destroy_sock`
+    TcpDestroy = 44 => crate::tcp::TcpDestroy,
+    /// `inet_sk_error_report`
+    SockError = 45 => crate::tcp::SockError,
+    /// `timer_start`, `timer_expire_entry` of TCP's timers.
+    TcpTimer = 46 => crate::tcp::TcpTimer,
+    /// `kfree_skb` of a TCP packet.
+    SkbDrop = 47 => crate::tcp::SkbDrop,
+    /// A packet that the surgeon saw.
+    Packet = 48 => crate::tcp::Packet,
+    /// Function probes of the handshake.
+    Handshake = 49 => crate::tcp::Handshake,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

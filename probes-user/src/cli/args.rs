@@ -4,43 +4,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
 use crate::exit::usage;
 use crate::instrument::Without;
 use crate::session::RunOptions;
-use crate::trace::LabOptions;
+use crate::trace::{LabOption, LabOptions, Trace};
 
+// No doc comment: it would become the subcommand's description.
 #[derive(Debug, Clone, Args)]
 pub struct TraceArgs {
-    #[command(flatten)]
-    pub lab: LabArgs,
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Lab (no target given)")]
-pub struct LabArgs {
-    /// Processes that wait, 2 to 64
-    #[arg(long, value_name = "N")]
-    pub workers: Option<u32>,
-    /// Connections in each one-at-a-time scene
-    #[arg(long, value_name = "N")]
-    pub connections: Option<u32>,
-    /// Connections at once in the burst scenes
-    #[arg(long, value_name = "N")]
-    pub burst: Option<u32>,
-    /// How long a woken worker waits before it accepts, in the late scenes (2ms, 500us …)
-    #[arg(long, value_name = "D", value_parser = duration)]
-    pub accept_delay: Option<Duration>,
-    /// Only scenes whose name contains this (repeatable)
-    #[arg(long, value_name = "NAME")]
-    pub variant: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -112,23 +92,45 @@ pub struct OutputArgs {
     pub verbose: bool,
 }
 
-impl LabArgs {
-    pub fn options(&self) -> LabOptions {
-        LabOptions {
-            workers: self.workers,
-            connections: self.connections,
-            burst: self.burst,
-            accept_delay: self.accept_delay,
-            variants: self.variant.clone(),
-        }
-    }
+const LAB: &str = "Lab (no target given)";
 
-    fn any(&self) -> bool {
-        self.workers.is_some()
-            || self.connections.is_some()
-            || self.burst.is_some()
-            || self.accept_delay.is_some()
-            || !self.variant.is_empty()
+/// A trace's subcommand: its lab's options, then what all traces have.
+pub fn augment(command: Command, trace: &dyn Trace) -> Command {
+    let own = trace.options().iter().map(|option| {
+        let arg = Arg::new(option.name)
+            .long(option.name)
+            .help(option.help)
+            .help_heading(LAB);
+        match option.value {
+            "" => arg.action(ArgAction::SetTrue),
+            "N" => arg.value_name("N").value_parser(clap::value_parser!(u32)),
+            "D" => arg.value_name("D").value_parser(duration),
+            other => arg.value_name(other),
+        }
+    });
+    let variant = Arg::new("variant")
+        .long("variant")
+        .value_name("NAME")
+        .action(ArgAction::Append)
+        .help("Only scenes whose name contains this (repeatable)")
+        .help_heading(LAB);
+    TraceArgs::augment_args(command.args(own).arg(variant))
+}
+
+/// What was asked of the lab. A flag counts when it was given.
+pub fn lab_options(trace: &dyn Trace, matches: &ArgMatches) -> LabOptions {
+    let typed = |option: &LabOption| {
+        if matches.value_source(option.name) != Some(ValueSource::CommandLine) {
+            return None;
+        }
+        let raw = matches.get_raw(option.name).into_iter().flatten().next();
+        let text = raw.map(|raw| raw.to_string_lossy().into_owned());
+        Some((option.name.to_owned(), text.unwrap_or_default()))
+    };
+    let variants = matches.get_many::<String>("variant").into_iter().flatten();
+    LabOptions {
+        values: trace.options().iter().filter_map(typed).collect(),
+        variants: variants.cloned().collect(),
     }
 }
 
@@ -146,8 +148,8 @@ impl TraceArgs {
     ///
     /// # Errors
     /// Exit code 2, with what to leave out.
-    pub fn check(&self) -> Result<()> {
-        if self.target.any() && self.lab.any() {
+    pub fn check(&self, lab: &LabOptions) -> Result<()> {
+        if self.target.any() && (!lab.values.is_empty() || !lab.variants.is_empty()) {
             return usage(
                 "lab options and a target exclude each other: leave out -p, -c, -n or the command for the lab",
             );

@@ -128,13 +128,12 @@ fn hooks(name: &str) -> Result<String> {
         .iter()
         .find(|i| i.name == name)
         .with_context(|| format!("no instrument {name}"))?;
-    let mut out = "| hook | ladder | needed | lost without it |\n|---|---|---|---|\n".to_owned();
+    let mut out = "| hook | ladder | lost without it |\n|---|---|---|\n".to_owned();
     for hook in instrument.hooks {
         let ladder: Vec<&str> = hook.ladder.iter().map(|rung| rung.name()).collect();
-        let needed = if hook.needed { "yes" } else { "no" };
         let _written = writeln!(
             out,
-            "| `{}` | {} | {needed} | {} |",
+            "| `{}` | {} | {} |",
             hook.program,
             ladder.join(" → "),
             hook.lost_without
@@ -158,7 +157,15 @@ fn uses(trace: &str) -> Result<String> {
         .iter()
         .map(|name| format!("[{name}](../instruments/{name}.md)"))
         .collect();
-    Ok(format!("Instruments: {}.\n", links.join(", ")))
+    let needs: Vec<String> = crate::session::start::needs(trace)
+        .iter()
+        .map(|hook| format!("`{hook}`"))
+        .collect();
+    Ok(format!(
+        "Instruments: {}. No verdict without: {}.\n",
+        links.join(", "),
+        needs.join(", ")
+    ))
 }
 
 #[cfg(test)]

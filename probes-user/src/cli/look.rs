@@ -9,6 +9,7 @@ use super::output::print;
 use crate::exit::{Exit, usage};
 use crate::instrument::hook;
 use crate::kernel::{Kernel, preflight};
+use crate::session::start;
 use crate::trace::{Mode, TRACES, Trace, find};
 
 pub fn commands() -> Vec<Command> {
@@ -153,7 +154,13 @@ fn hooks(kernel: &Kernel, out: &mut String) -> Result<usize> {
         .flat_map(|i| i.hooks.iter())
         .map(|hook| hook.program)
         .collect();
-    let attachment = crate::session::start::attach_only(kernel, &programs)?;
+    let mut needs: Vec<&str> = TRACES
+        .iter()
+        .flat_map(|trace| start::needs(*trace))
+        .collect();
+    needs.sort_unstable();
+    needs.dedup();
+    let attachment = start::attach_only(kernel, &programs, &needs)?;
     for report in &attachment.reports {
         let (word, found) = match (&report.attached_as, report.needed) {
             (Some(rung), _) => ("ok", rung.clone()),

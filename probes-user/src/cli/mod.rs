@@ -40,8 +40,8 @@ pub fn command() -> Command {
         let sub = Command::new(trace.name())
             .about(trace.summary())
             .display_order(order)
-            .after_help(trace::examples(trace.name()));
-        command = command.subcommand(args::TraceArgs::augment_args(sub));
+            .after_help(trace::examples(*trace));
+        command = command.subcommand(args::augment(sub, *trace));
     }
     command
         .subcommand(check::CheckArgs::augment_args(
@@ -77,7 +77,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Exit> {
         return Err(Usage("no command".to_owned()).into());
     };
     if let Some(trace) = crate::trace::find(name) {
-        return trace::run(trace, &args::TraceArgs::from_arg_matches(sub)?);
+        let lab = args::lab_options(trace, sub);
+        return trace::run(trace, &args::TraceArgs::from_arg_matches(sub)?, &lab);
     }
     match name {
         "check" => check::run(&check::CheckArgs::from_arg_matches(sub)?),

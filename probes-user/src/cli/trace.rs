@@ -4,29 +4,40 @@ use anyhow::{Result, anyhow};
 
 use super::args::TraceArgs;
 use super::output;
-use crate::exit::Exit;
+use crate::exit::{Exit, usage};
 use crate::kernel::{Kernel, preflight};
 use crate::render::Report;
 use crate::session::interrupt::Interrupt;
-use crate::session::{lab, watch};
-use crate::trace::{Mode, Trace};
+use crate::session::{self, watch};
+use crate::trace::{LabOptions, Mode, Trace, Watching};
 
-pub fn examples(name: &str) -> String {
-    format!(
-        "Examples:
-  sudo probes {name}                       the lab, with verdicts
-  sudo probes {name} --workers 8 --timeline
-  sudo probes {name} --json -o report.json
-  sudo probes {name} -p PID -d 10s         watch a running server
-  sudo probes {name} -n nginx -i 1s        every process of that name
-  sudo probes {name} -- ./server --port 80 watch a command from its first instruction"
-    )
+pub fn examples(trace: &dyn Trace) -> String {
+    let watch: &[(&str, &str)] = match trace.watching() {
+        Watching::Nothing => &[],
+        Watching::Tasks | Watching::Sockets => &[("-p PID -d 10s", "watch a running server")],
+    };
+    let mut text = "Examples:".to_owned();
+    let common = [
+        ("", "the lab, with verdicts"),
+        ("--json -o report.json", "the same as one document"),
+    ];
+    for (words, what) in common.iter().chain(watch).chain(trace.examples()) {
+        let command = format!("sudo probes {} {words}", trace.name());
+        text.push_str(&format!("\n  {command:<44} {what}"));
+    }
+    text
 }
 
 /// # Errors
 /// The run could not be done; see `exit`.
-pub fn run(trace: &dyn Trace, args: &TraceArgs) -> Result<Exit> {
-    args.check()?;
+pub fn run(trace: &dyn Trace, args: &TraceArgs, lab: &LabOptions) -> Result<Exit> {
+    args.check(lab)?;
+    if args.target.any() && trace.watching() == Watching::Nothing {
+        return usage(format!(
+            "{} has a lab and nothing to watch: leave out the target",
+            trace.name()
+        ));
+    }
     let options = args.run_options()?;
     let kernel = Kernel::running()?;
     preflight::ready(
@@ -48,7 +59,7 @@ pub fn run(trace: &dyn Trace, args: &TraceArgs) -> Result<Exit> {
             &interrupt,
         )?
     } else {
-        lab::run(&kernel, trace, &args.lab.options(), &options, &interrupt)?
+        session::lab::run(&kernel, trace, lab, &options, &interrupt)?
     };
     output::report(&report, &args.output)?;
     outcome(&report)

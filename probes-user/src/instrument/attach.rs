@@ -86,6 +86,8 @@ pub struct Setup<'a> {
     pub ring_bytes: u32,
     /// x86-64 numbers to follow.
     pub syscalls: &'a [u32],
+    /// Programs without which there is no verdict.
+    pub needs: &'a [&'a str],
     pub without: &'a Without,
 }
 
@@ -197,7 +199,7 @@ impl Attacher<'_> {
             // Also of the rungs above the one that held.
             why_not: (!reasons.is_empty()).then(|| reasons.join("; ")),
             attached_as,
-            needed: hook.needed,
+            needed: self.setup.needs.contains(&hook.program),
             lost_without: hook.lost_without.to_owned(),
         })
     }

@@ -40,8 +40,6 @@ pub struct Hook {
     /// The tracepoint or function in the kernel.
     pub symbol: &'static str,
     pub ladder: &'static [Rung],
-    /// Without it no verdict; otherwise precision is lost.
-    pub needed: bool,
     pub lost_without: &'static str,
     /// The hooks of its further copies, for events that the kernel keeps from a program while it is already
     /// running on the same CPU.
@@ -69,29 +67,22 @@ impl std::fmt::Debug for Object {
 
 const TRACEPOINT: &[Rung] = &[Rung::TpBtf, Rung::RawTp];
 
-const fn tracepoint(name: &'static str, needed: bool, lost_without: &'static str) -> Hook {
+const fn tracepoint(name: &'static str, lost_without: &'static str) -> Hook {
     Hook {
         program: name,
         symbol: name,
         ladder: TRACEPOINT,
-        needed,
         lost_without,
         again: &[],
     }
 }
 
 /// A hook whose events can interrupt each other, with the programs of its further copies.
-const fn twice(
-    name: &'static str,
-    again: &'static [Hook],
-    needed: bool,
-    lost_without: &'static str,
-) -> Hook {
+const fn twice(name: &'static str, again: &'static [Hook], lost_without: &'static str) -> Hook {
     Hook {
         program: name,
         symbol: name,
         ladder: TRACEPOINT,
-        needed,
         lost_without,
         again,
     }
@@ -103,7 +94,6 @@ const fn copy(program: &'static str, symbol: &'static str) -> Hook {
         program,
         symbol,
         ladder: TRACEPOINT,
-        needed: false,
         lost_without,
         again: &[],
     }
@@ -132,7 +122,6 @@ const fn function(
         program,
         symbol,
         ladder,
-        needed: false,
         lost_without,
         again: &[],
     }
@@ -157,30 +146,26 @@ pub static SCHED: Instrument = Instrument {
     question: "Who wakes whom, who runs, who is born and ends?",
     object: object!("sched"),
     hooks: &[
-        tracepoint("sched_waking", true, "nothing says who woke a task"),
-        tracepoint("sched_wakeup", true, "a wake under way looks like a sleep"),
+        tracepoint("sched_waking", "nothing says who woke a task"),
+        tracepoint("sched_wakeup", "a wake under way looks like a sleep"),
         tracepoint(
             "sched_wakeup_new",
-            false,
             "the first run of a new task has no queue time",
         ),
-        tracepoint("sched_switch", true, "nothing says who was asleep"),
+        tracepoint("sched_switch", "nothing says who was asleep"),
         twice(
             "sched_process_fork",
             &FORK_AGAIN,
-            true,
             "children of watched tasks are not followed",
         ),
         twice(
             "sched_process_exec",
             &EXEC_AGAIN,
-            false,
             "names of tasks after exec stay the old ones",
         ),
         twice(
             "sched_process_exit",
             &EXIT_AGAIN,
-            true,
             "the byte of an ended task would pass to a new one",
         ),
     ],
@@ -194,13 +179,11 @@ pub static SYSCALLS: Instrument = Instrument {
         twice(
             "sys_enter",
             &SYS_ENTER_AGAIN,
-            true,
             "nothing says what a task slept in",
         ),
         twice(
             "sys_exit",
             &SYS_EXIT_AGAIN,
-            true,
             "nothing says who accepted a connection",
         ),
     ],
@@ -214,12 +197,10 @@ pub static SOCK: Instrument = Instrument {
         twice(
             "inet_sock_set_state",
             &SET_STATE_AGAIN,
-            true,
             "nothing ties a wakeup to a connection",
         ),
         tracepoint(
             "sk_data_ready",
-            false,
             "which listener of a group became ready is known only by who accepts",
         ),
     ],

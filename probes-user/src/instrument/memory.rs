@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use probes_common::Control;
+use probes_common::control::SockFilter;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::lab::KernelView;
@@ -108,6 +109,24 @@ impl Shared {
     pub fn set_netns(&self, inum: u32) {
         self.word(std::mem::offset_of!(Control, netns))
             .store(inum, Ordering::SeqCst);
+    }
+
+    /// Which sockets the instruments of TCP follow.
+    pub fn set_sockets(&self, filter: &SockFilter) {
+        let base = std::mem::offset_of!(Control, sockets);
+        // SAFETY: repr(C) integers without padding, read as bytes.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(
+                std::ptr::from_ref(filter).cast::<u8>(),
+                size_of::<SockFilter>(),
+            )
+        };
+        // The switch comes first in memory and is set last.
+        for (index, byte) in bytes.iter().enumerate().rev() {
+            if let Some(cell) = self.control.byte(base + index) {
+                cell.store(*byte, Ordering::SeqCst);
+            }
+        }
     }
 
     /// Tasks that take this name by exec are watched from then on. At most 15 bytes count.

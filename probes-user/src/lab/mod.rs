@@ -1,23 +1,53 @@
 //! Provokes the mechanism in a private sandbox. Children are parked, probes attach, then children run.
 
-use anyhow::Result;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
 
 use crate::stream::Mark;
 
 pub mod child;
 pub mod command;
 pub mod herd;
+pub mod netns;
 pub mod sandbox;
+pub mod script;
 pub mod shared;
+pub mod surgeon;
 
 /// What the lab may ask of the kernel side, and tell it. The real one is memory shared with the BPF maps.
 /// Must work in a forked child (no locks, no allocation needed).
-pub trait KernelView {
+pub trait KernelView: Send + Sync {
     /// Is this thread off the CPU in a sleeping state, with no wakeup under way? From `sched_switch`
     /// and `sched_wakeup`, not from /proc.
     fn asleep(&self, pid: u32) -> bool;
     /// Written before each action; copied into every event from then on.
     fn set_phase(&self, phase: u32);
+    /// Puts the surgeon on what comes in at this interface of the calling thread's network namespace. It goes
+    /// with the namespace.
+    ///
+    /// # Errors
+    /// The trace has no surgeon among its hooks, or the interface takes none.
+    fn operate(&self, interface: &str) -> Result<()> {
+        bail!("no surgeon for {interface}: the trace does not ask for one")
+    }
+    /// What the surgeon is to do from now on; counting begins anew. None of the rules = all pass.
+    ///
+    /// # Errors
+    /// As for `operate`, or more than [`surgeon::RULES`] rules.
+    fn set_rules(&self, rules: &[surgeon::Rule]) -> Result<()> {
+        bail!(
+            "no surgeon for {} rules: the trace does not ask for one",
+            rules.len()
+        )
+    }
+    /// What came of each rule since `set_rules`, in their order.
+    ///
+    /// # Errors
+    /// As for `operate`.
+    fn rule_counts(&self) -> Result<Vec<surgeon::Counts>> {
+        bail!("no surgeon: the trace does not ask for one")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +58,12 @@ pub enum Progress {
 
 /// A row of scenes run one after the other in one sandbox.
 pub trait Lab {
-    /// Inode number of the sandbox's network namespace; 0 = the lab has none.
-    fn netns(&self) -> u32 {
-        0
-    }
     fn scenes(&self) -> usize;
     /// Builds the next scene with all its children parked. None = all have run.
     ///
     /// # Errors
     /// A child cannot be made, or a socket, or a step of the set-up failed.
-    fn next(&mut self, view: &dyn KernelView) -> Result<Option<Box<dyn Scene>>>;
+    fn next(&mut self, view: &Arc<dyn KernelView>) -> Result<Option<Box<dyn Scene>>>;
     /// Makes `next` build the scene of the last call once more, under a number of its own.
     fn again(&mut self);
 }
@@ -45,8 +71,14 @@ pub trait Lab {
 /// One workload with its children. Dropping it kills and reaps them.
 pub trait Scene {
     fn label(&self) -> String;
+    /// Inode number of the sandbox's network namespace; 0 = the scene has none.
+    fn netns(&self) -> u32 {
+        0
+    }
     /// Threads to watch, with their `probes_common::Task` bits.
-    fn tasks(&self) -> Vec<(u32, u8)>;
+    fn tasks(&self) -> Vec<(u32, u8)> {
+        Vec::new()
+    }
     /// Local TCP ports to follow.
     fn ports(&self) -> Vec<u16> {
         Vec::new()

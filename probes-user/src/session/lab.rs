@@ -4,17 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use probes_common::Task;
+use probes_common::control::SockFilter;
 
 use super::interrupt::Interrupt;
 use super::start::{Started, start};
 use super::{RunOptions, stats};
 use crate::instrument::counters::Counters;
 use crate::kernel::Kernel;
-use crate::lab::{Lab, Progress, Scene};
+use crate::lab::{KernelView, Lab, Progress, Scene};
 use crate::render::Report;
 use crate::render::report::KernelReport;
 use crate::stream::continuity::Gap;
@@ -41,13 +43,12 @@ pub fn run(
     let context = Context {
         trace: trace.name().to_owned(),
         mode: Mode::Lab,
-        options: trace.lab_options(lab),
+        options: trace.lab_options(lab)?,
         symbols: started.symbols.clone(),
         attached: started.attached_programs(),
         timeline: options.timeline,
     };
     let mut run = Run::new(kernel, trace, started, context, options)?;
-    run.started.shared.set_netns(sandbox.netns());
     if run.started.missing.is_empty() {
         run.scenes(sandbox.as_mut(), interrupt);
     }
@@ -134,9 +135,10 @@ impl<'a> Run<'a> {
     /// is missing, never what was found.
     fn scenes(&mut self, lab: &mut dyn Lab, interrupt: &Interrupt) {
         let of = lab.scenes();
+        let view: Arc<dyn KernelView> = self.started.shared.clone();
         let (mut number, mut tries) = (1, 1);
         while !self.ending.interrupted {
-            let (label, outcome) = match lab.next(&self.started.shared) {
+            let (label, outcome) = match lab.next(&view) {
                 Ok(None) => break,
                 Ok(Some(mut scene)) => {
                     let label = scene.label();
@@ -169,6 +171,12 @@ impl<'a> Run<'a> {
         label: &str,
     ) -> Result<usize> {
         let shared = &self.started.shared;
+        shared.set_netns(scene.netns());
+        // A scene's sockets are those of its namespace.
+        shared.set_sockets(&SockFilter {
+            on: u32::from(scene.netns() != 0),
+            ..SockFilter::default()
+        });
         shared.forget_ports();
         for port in scene.ports() {
             shared.follow_port(port);

@@ -1,6 +1,7 @@
 //! From nothing to attached: BTF, maps, programs, links; each part timed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -12,13 +13,13 @@ use crate::instrument::memory::{Mapping, Shared};
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
 use crate::kernel::{self, Kernel, symbols};
-use crate::trace::{Symbol, Trace};
+use crate::trace::{Symbol, Trace, Watching};
 
 /// Attached and ready; nothing is sent before `shared.set_enabled(true)`.
 #[derive(Debug)]
 pub struct Started {
     pub attachment: Attachment,
-    pub shared: Shared,
+    pub shared: Arc<Shared>,
     pub pump: Pump,
     pub symbols: Vec<Symbol>,
     /// Parts of the start in order, ns.
@@ -28,6 +29,7 @@ pub struct Started {
 }
 
 /// What following tasks takes, whatever the trace asks for: their children, their new names, their ends.
+/// Without a name after exec nothing is lost but the name.
 const FOLLOWING: [&str; 3] = [
     "sched_process_fork",
     "sched_process_exec",
@@ -35,16 +37,28 @@ const FOLLOWING: [&str; 3] = [
 ];
 
 /// The trace's own hooks first.
-fn hooks(own: &[&'static str]) -> Vec<&'static str> {
-    let more = FOLLOWING.iter().filter(|hook| !own.contains(hook));
+fn hooks(own: &[&'static str], watching: Watching) -> Vec<&'static str> {
+    let follows = watching == Watching::Tasks;
+    let more = FOLLOWING
+        .iter()
+        .filter(|hook| follows && !own.contains(hook));
     own.iter().chain(more).copied().collect()
+}
+
+/// What a trace cannot do without: its own word, and what following tasks takes.
+pub fn needs(trace: &dyn Trace) -> Vec<&'static str> {
+    let mut needs = trace.needs().to_vec();
+    if trace.watching() == Watching::Tasks {
+        needs.extend(["sched_process_fork", "sched_process_exit"]);
+    }
+    needs
 }
 
 /// # Errors
 /// No BTF, no privilege for maps, unreadable symbols. A hook that does not attach is no error.
 pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
     let mut clock = Parts::default();
-    let hooks = hooks(trace.hooks());
+    let (hooks, needs) = (hooks(trace.hooks(), trace.watching()), needs(trace));
     let facts = clock.part("btf", || facts(&hooks))?;
     // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
     let wanted = trace.symbols();
@@ -59,6 +73,7 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
         pid_bytes: pid_bytes(kernel),
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
+        needs: &needs,
         without: &options.without,
     };
     let (attachment, parts) = attach(&hooks, &setup)?;
@@ -81,7 +96,7 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
         .collect();
     Ok(Started {
         attachment,
-        shared,
+        shared: Arc::new(shared),
         pump,
         symbols,
         parts: clock.parts,
@@ -108,7 +123,7 @@ fn pid_bytes(kernel: &Kernel) -> u32 {
 ///
 /// # Errors
 /// As [`start`].
-pub fn attach_only(kernel: &Kernel, programs: &[&str]) -> Result<Attachment> {
+pub fn attach_only(kernel: &Kernel, programs: &[&str], needs: &[&str]) -> Result<Attachment> {
     kernel::raise_memlock().context("could not raise the memlock limit")?;
     let facts = facts(programs)?;
     let setup = Setup {
@@ -116,6 +131,7 @@ pub fn attach_only(kernel: &Kernel, programs: &[&str]) -> Result<Attachment> {
         pid_bytes: pid_bytes(kernel),
         ring_bytes: 4096,
         syscalls: &[],
+        needs,
         without: &Without::default(),
     };
     Ok(attach(programs, &setup)?.0)
@@ -186,15 +202,17 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::{FOLLOWING, hooks};
+    use crate::trace::Watching;
 
     #[test]
     fn tasks_are_followed_whatever_a_trace_asks_for_and_each_hook_once() {
-        let bare = hooks(&["sys_exit"]);
+        let bare = hooks(&["sys_exit"], Watching::Tasks);
         assert_eq!(bare[0], "sys_exit");
         assert!(FOLLOWING.iter().all(|hook| bare.contains(hook)));
         let own = ["sched_process_fork", "sched_waking"];
-        let all = hooks(&own);
+        let all = hooks(&own, Watching::Tasks);
         assert_eq!(all[..2], own);
         assert_eq!(all.len(), own.len() + FOLLOWING.len() - 1);
+        assert_eq!(hooks(&own, Watching::Sockets), own);
     }
 }

@@ -52,10 +52,12 @@ pub fn misses(attachment: &Attachment) -> Misses {
         let Some((_, hook)) = hook(attached.program) else {
             continue;
         };
+        let mut reports = attachment.reports.iter();
+        let needed = reports.any(|report| report.hook == hook.program && report.needed);
         let made_good = hook.again.iter().any(|copy| has(copy.program));
         if info.recursion_misses == 0 {
             continue;
-        } else if hook.needed && !made_good {
+        } else if needed && !made_good {
             misses.lost.push((
                 format!("{} entered while running", attached.program),
                 info.recursion_misses,

@@ -6,6 +6,10 @@ use probes_common::event::{
     DataReady, Exec, Exit, Fork, Header, Kind, Payload, SockState, Switch, SysEnter, SysExit,
     WaitWake, Wakeup, Waking,
 };
+use probes_common::tcp::{
+    Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
+    TcpSynack, TcpTimer,
+};
 
 use super::item::{Body, Event};
 
@@ -70,6 +74,16 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         Kind::SockState => Body::SockState(payload::<SockState>(bytes)?),
         Kind::DataReady => Body::DataReady(payload::<DataReady>(bytes)?),
         Kind::WaitWake => Body::WaitWake(payload::<WaitWake>(bytes)?),
+        Kind::TcpState => Body::TcpState(payload::<TcpState>(bytes)?),
+        Kind::TcpRetransmit => Body::TcpRetransmit(payload::<TcpRetransmit>(bytes)?),
+        Kind::TcpSynack => Body::TcpSynack(payload::<TcpSynack>(bytes)?),
+        Kind::TcpReset => Body::TcpReset(payload::<TcpReset>(bytes)?),
+        Kind::TcpDestroy => Body::TcpDestroy(payload::<TcpDestroy>(bytes)?),
+        Kind::SockError => Body::SockError(payload::<SockError>(bytes)?),
+        Kind::TcpTimer => Body::TcpTimer(payload::<TcpTimer>(bytes)?),
+        Kind::SkbDrop => Body::SkbDrop(payload::<SkbDrop>(bytes)?),
+        Kind::Packet => Body::Packet(payload::<Packet>(bytes)?),
+        Kind::Handshake => Body::Handshake(payload::<Handshake>(bytes)?),
     };
     Ok(Event { header, body })
 }
@@ -121,6 +135,16 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Body::SockState(p) => both(header, p),
         Body::DataReady(p) => both(header, p),
         Body::WaitWake(p) => both(header, p),
+        Body::TcpState(p) => both(header, p),
+        Body::TcpRetransmit(p) => both(header, p),
+        Body::TcpSynack(p) => both(header, p),
+        Body::TcpReset(p) => both(header, p),
+        Body::TcpDestroy(p) => both(header, p),
+        Body::SockError(p) => both(header, p),
+        Body::TcpTimer(p) => both(header, p),
+        Body::SkbDrop(p) => both(header, p),
+        Body::Packet(p) => both(header, p),
+        Body::Handshake(p) => both(header, p),
     }
 }
 
@@ -204,7 +228,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_headers_never_read_past_the_end(kind in 0u16..40, len in 0u16.., size in 0usize..300) {
+        fn damaged_headers_never_read_past_the_end(kind in 0u16..60, len in 0u16.., size in 0usize..300) {
             let mut bytes = vec![0xa5; size.max(12)];
             bytes[8..10].copy_from_slice(&kind.to_ne_bytes());
             bytes[10..12].copy_from_slice(&len.to_ne_bytes());

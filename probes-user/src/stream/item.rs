@@ -4,6 +4,10 @@ use probes_common::event::{
     DataReady, Exec, Exit, Fork, Header, SockState, Switch, SysEnter, SysExit, WaitWake, Wakeup,
     Waking,
 };
+use probes_common::tcp::{
+    Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
+    TcpSynack, TcpTimer,
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +30,16 @@ pub enum Body {
     SockState(SockState),
     DataReady(DataReady),
     WaitWake(WaitWake),
+    TcpState(TcpState),
+    TcpRetransmit(TcpRetransmit),
+    TcpSynack(TcpSynack),
+    TcpReset(TcpReset),
+    TcpDestroy(TcpDestroy),
+    SockError(SockError),
+    TcpTimer(TcpTimer),
+    SkbDrop(SkbDrop),
+    Packet(Packet),
+    Handshake(Handshake),
 }
 
 /// What user space did or found, on the same clock as the events. `name` and `data` belong to the trace
@@ -39,6 +53,10 @@ pub struct Mark {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all items are events, and a box for each would cost more than the copy"
+)]
 pub enum Item {
     Event(Event),
     Mark(Mark),

@@ -1,18 +1,27 @@
 //! A trace asks one question: its claims, the instruments it needs, its workload, its fold, its verdict.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::args::duration;
 use crate::evidence::{Claim, ClaimResult, Finding, Ledger};
+use crate::exit::usage;
 use crate::lab::Lab;
 use crate::stream::Item;
 
 pub mod accept_herd;
 pub mod epoll_herd;
 pub mod herd;
+pub mod scripted;
 
 /// Every trace there is: the one list that all others are derived from.
-pub static TRACES: &[&dyn Trace] = &[&accept_herd::ACCEPT_HERD, &epoll_herd::EPOLL_HERD];
+#[rustfmt::skip]
+pub static TRACES: &[&dyn Trace] = &[
+    &accept_herd::ACCEPT_HERD,
+    &epoll_herd::EPOLL_HERD,
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -109,15 +118,72 @@ pub trait Fold {
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome;
 }
 
-/// Options every lab understands; the trace's own stand in `extra`.
+/// An option of one trace's lab, `--name VALUE`; without a value name it is a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LabOption {
+    pub name: &'static str,
+    /// `N` a number, `D` a duration, empty a flag, anything else a word.
+    pub value: &'static str,
+    pub help: &'static str,
+}
+
+/// What the user asked of a lab.
 #[derive(Debug, Clone, Default)]
 pub struct LabOptions {
-    pub workers: Option<u32>,
-    pub connections: Option<u32>,
-    pub burst: Option<u32>,
-    pub accept_delay: Option<std::time::Duration>,
+    /// By [`LabOption::name`], as typed and already checked; a flag's is empty.
+    pub values: std::collections::BTreeMap<String, String>,
     /// Run only the scenes whose label contains one of these.
     pub variants: Vec<String>,
+}
+
+impl LabOptions {
+    /// # Errors
+    /// No number, as a usage error.
+    pub fn number(&self, name: &str) -> Result<Option<u32>> {
+        match self.values.get(name).map(|text| (text, text.parse())) {
+            None => Ok(None),
+            Some((_, Ok(number))) => Ok(Some(number)),
+            Some((text, Err(_))) => usage(format!("--{name} takes a number, not {text:?}")),
+        }
+    }
+
+    /// # Errors
+    /// No duration, as a usage error.
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>> {
+        match self.values.get(name).map(|text| duration(text)) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(why)) => usage(format!("--{name}: {why}")),
+        }
+    }
+
+    pub fn word(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    pub fn flag(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// Is a scene of this label asked for?
+    pub fn wants(&self, label: &str) -> bool {
+        self.variants.is_empty()
+            || self
+                .variants
+                .iter()
+                .any(|part| label.contains(part.as_str()))
+    }
+}
+
+/// What a trace can do without its lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watching {
+    /// Nothing: it takes no target.
+    Nothing,
+    /// It follows processes, their descendants and what they listen on.
+    Tasks,
+    /// It follows sockets: of all, or of those that a filter lets through.
+    Sockets,
 }
 
 pub trait Trace: Sync {
@@ -127,17 +193,35 @@ pub trait Trace: Sync {
     fn claims(&self) -> &'static [Claim];
     /// Programs by name; each belongs to one instrument.
     fn hooks(&self) -> &'static [&'static str];
+    /// Those of [`Trace::hooks`] without which there is no verdict. The others only cost precision.
+    fn needs(&self) -> &'static [&'static str];
     /// x86-64 numbers of the system calls that are followed.
-    fn syscalls(&self) -> &'static [u32];
+    fn syscalls(&self) -> &'static [u32] {
+        &[]
+    }
     /// Kernel functions that the fold looks for in stacks.
-    fn symbols(&self) -> &'static [&'static str];
+    fn symbols(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// What the lab can be asked for beside `--variant`.
+    fn options(&self) -> &'static [LabOption] {
+        &[]
+    }
+    /// Further examples for `--help`: the words after `probes <trace>`, and what they do.
+    fn examples(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+    fn watching(&self) -> Watching;
     /// The doc page, printed by `probes explain`.
     fn page(&self) -> &'static str;
     /// # Errors
     /// Options that make no sense, or a sandbox that cannot be made.
     fn lab(&self, options: &LabOptions) -> Result<Box<dyn Lab>>;
     /// The options as written into [`Context::options`].
-    fn lab_options(&self, options: &LabOptions) -> serde_json::Value;
+    ///
+    /// # Errors
+    /// Options that make no sense.
+    fn lab_options(&self, options: &LabOptions) -> Result<serde_json::Value>;
     fn fold(&self, context: &Context) -> Box<dyn Fold>;
 }
 
@@ -162,6 +246,15 @@ mod tests {
                 hook(program).is_some(),
                 "{trace}: add {program} to instrument/hook.rs"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_trace_needs_is_among_its_hooks() {
+        for trace in all() {
+            for need in trace.needs() {
+                assert!(trace.hooks().contains(need), "{}: {need}", trace.name());
+            }
         }
     }
 

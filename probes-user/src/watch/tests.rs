@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -165,14 +166,15 @@ fn listening(variant: Variant) -> (Listening, u32) {
         accept_delay: Duration::ZERO,
     };
     let mut lab = HerdLab::new(options).expect("this test needs root");
-    let mut scene = lab.next(&ProcView::new()).unwrap().unwrap();
+    let view: Arc<dyn crate::lab::KernelView> = ProcView::new();
+    let mut scene = lab.next(&view).unwrap().unwrap();
     scene.start().unwrap();
     assert!(await_fact(BUDGET, || scene.poll().unwrap()
         == crate::lab::Progress::Done));
     let pids: Vec<u32> = scene.tasks().into_iter().map(|(pid, _)| pid).collect();
     let tasks = tasks_of(&Target::Pids(pids));
     assert_eq!(tasks.len(), 4);
-    (Listening::of(&processes(&tasks)), lab.netns())
+    (Listening::of(&processes(&tasks)), scene.netns())
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! and counts what processes can count themselves; who was woken by what is the kernel events' business.
 //! Scenes run in one sandbox, each with its own family of processes and its own port.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -140,23 +141,23 @@ impl HerdLab {
 }
 
 impl Lab for HerdLab {
-    fn netns(&self) -> u32 {
-        self.sandbox.inum()
-    }
-
     fn scenes(&self) -> usize {
         self.options.scenes.len()
     }
 
     /// The calling thread must live as long as the scene.
-    fn next(&mut self, view: &dyn KernelView) -> Result<Option<Box<dyn Scene>>> {
+    fn next(&mut self, view: &Arc<dyn KernelView>) -> Result<Option<Box<dyn Scene>>> {
         let Some(&scene) = self.options.scenes.get(self.next) else {
             return Ok(None);
         };
         let plan = self.plan(self.built, scene);
         self.next += 1;
         self.built += 1;
-        Ok(Some(Box::new(HerdScene::build(plan, &self.sandbox, view)?)))
+        Ok(Some(Box::new(HerdScene::build(
+            plan,
+            &self.sandbox,
+            view.as_ref(),
+        )?)))
     }
 
     fn again(&mut self) {

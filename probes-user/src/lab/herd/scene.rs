@@ -31,6 +31,7 @@ struct Member {
 
 pub struct HerdScene {
     plan: Plan,
+    netns: u32,
     board: Board,
     master: Child,
     /// Workers by index, then the client.
@@ -56,6 +57,7 @@ impl HerdScene {
         let heard = (0, Instant::now());
         let mut scene = HerdScene {
             plan,
+            netns: sandbox.inum(),
             board,
             master,
             members: Vec::new(),
@@ -168,6 +170,10 @@ impl HerdScene {
 impl Scene for HerdScene {
     fn label(&self) -> String {
         label(self.plan.variant, self.plan.arrival)
+    }
+
+    fn netns(&self) -> u32 {
+        self.netns
     }
 
     fn tasks(&self) -> Vec<(u32, u8)> {

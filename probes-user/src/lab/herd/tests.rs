@@ -3,6 +3,7 @@
 //! Whether a worker is asleep is read from /proc here, which is good enough to run the scenes in order.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -37,10 +38,10 @@ pub(crate) struct ProcView {
 }
 
 impl ProcView {
-    pub(crate) fn new() -> ProcView {
-        ProcView {
+    pub(crate) fn new() -> Arc<ProcView> {
+        Arc::new(ProcView {
             memory: Shared::new(4096).unwrap(),
-        }
+        })
     }
 
     fn phase(&self) -> &AtomicU32 {
@@ -176,8 +177,9 @@ fn run_all(arrival: Arrival) {
         .collect();
     let view = ProcView::new();
     let mut lab = HerdLab::new(options(scenes)).expect("these tests need root");
-    assert_ne!(lab.netns(), 0);
-    while let Some(mut scene) = lab.next(&view).unwrap() {
+    let seen: Arc<dyn KernelView> = view.clone();
+    while let Some(mut scene) = lab.next(&seen).unwrap() {
+        assert_ne!(scene.netns(), 0);
         let label = scene.label();
         assert_eq!(scene.tasks().len(), 5);
         assert_eq!(
@@ -245,12 +247,13 @@ fn options_out_of_range_are_refused() {
 fn one_scene(
     variant: Variant,
     budget: Duration,
-    view: &dyn KernelView,
+    view: &Arc<ProcView>,
 ) -> (HerdLab, Box<dyn Scene>) {
     let mut lab =
         HerdLab::new(options(vec![(variant, Arrival::Sequential)])).expect("these tests need root");
     lab.budget = budget;
-    let scene = lab.next(view).unwrap().unwrap();
+    let view: Arc<dyn KernelView> = view.clone();
+    let scene = lab.next(&view).unwrap().unwrap();
     (lab, scene)
 }
 
@@ -353,7 +356,7 @@ fn namespace_is_gone_after_the_lab() {
     let (lab, mut scene) = one_scene(Variant::Reuseport, STEP_BUDGET, &view);
     scene.start().unwrap();
     run_to_end(scene.as_mut()).unwrap();
-    let netns = lab.netns();
+    let netns = scene.netns();
     assert!(held_namespaces().contains(&netns));
     drop(scene);
     drop(lab);
@@ -370,12 +373,12 @@ fn kill_of_the_tool_leaves_no_process_and_no_namespace() {
     let tool = unsafe {
         Child::fork(|| {
             let view = ProcView::new();
-            let (lab, mut scene) = one_scene(Variant::EdgeShared, STEP_BUDGET, &view);
+            let (_lab, mut scene) = one_scene(Variant::EdgeShared, STEP_BUDGET, &view);
             scene.start().unwrap();
             for (cell, pid) in cells[2..].iter().zip(family(scene.as_ref())) {
                 cell.store(pid, Ordering::Relaxed);
             }
-            cells[1].store(lab.netns(), Ordering::Relaxed);
+            cells[1].store(scene.netns(), Ordering::Relaxed);
             cells[0].store(1, Ordering::Release);
             pause(Duration::from_secs(1000));
             0

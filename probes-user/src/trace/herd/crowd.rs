@@ -131,6 +131,8 @@ impl Crowd {
             Body::Exit(exit) => self.exit(exit),
             Body::DataReady(_) => self.counts.data_ready += 1,
             Body::WaitWake(wake) => self.wait_wake(wake),
+            // Of instruments that a herd does not use.
+            _ => {}
         }
     }
 

@@ -4,10 +4,22 @@ use anyhow::Result;
 
 use super::question::Question;
 use super::scenes::{self, Plan};
-use super::{HOOKS, calls, fold, symbols};
+use super::{HOOKS, NEEDS, calls, fold, symbols};
 use crate::evidence::Claim;
 use crate::lab::Lab;
-use crate::trace::{Context, Fold, LabOptions, Trace};
+use crate::trace::{Context, Fold, LabOption, LabOptions, Trace, Watching};
+
+const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "--workers 8 --timeline",
+        "one connection drawn as a swim lane",
+    ),
+    ("-n nginx -i 1s", "every process of that name"),
+    (
+        "-- ./server --port 80",
+        "a command from its first instruction",
+    ),
+];
 
 pub struct HerdTrace {
     pub name: &'static str,
@@ -16,7 +28,7 @@ pub struct HerdTrace {
     pub questions: &'static [Question],
     pub claims: &'static [Claim],
     /// The scenes that these options ask for.
-    pub plan: fn(&LabOptions) -> Plan,
+    pub plan: fn(&LabOptions) -> Result<Plan>,
 }
 
 impl Trace for HerdTrace {
@@ -36,6 +48,22 @@ impl Trace for HerdTrace {
         HOOKS
     }
 
+    fn needs(&self) -> &'static [&'static str] {
+        NEEDS
+    }
+
+    fn options(&self) -> &'static [LabOption] {
+        scenes::OPTIONS
+    }
+
+    fn examples(&self) -> &'static [(&'static str, &'static str)] {
+        EXAMPLES
+    }
+
+    fn watching(&self) -> Watching {
+        Watching::Tasks
+    }
+
     fn syscalls(&self) -> &'static [u32] {
         calls::FOLLOWED
     }
@@ -49,11 +77,11 @@ impl Trace for HerdTrace {
     }
 
     fn lab(&self, options: &LabOptions) -> Result<Box<dyn Lab>> {
-        scenes::open_lab((self.plan)(options))
+        scenes::open_lab((self.plan)(options)?)
     }
 
-    fn lab_options(&self, options: &LabOptions) -> serde_json::Value {
-        serde_json::to_value((self.plan)(options)).unwrap_or_default()
+    fn lab_options(&self, options: &LabOptions) -> Result<serde_json::Value> {
+        Ok(serde_json::to_value((self.plan)(options)?)?)
     }
 
     fn fold(&self, context: &Context) -> Box<dyn Fold> {

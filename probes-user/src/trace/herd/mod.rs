@@ -56,6 +56,18 @@ pub static HOOKS: &[&str] = &[
     "ep_poll_callback",
 ];
 
+/// Without one of these nothing says who slept, who was woken, or what for.
+pub static NEEDS: &[&str] = &[
+    "sched_waking",
+    "sched_wakeup",
+    "sched_switch",
+    "sched_process_fork",
+    "sched_process_exit",
+    "sys_enter",
+    "sys_exit",
+    "inet_sock_set_state",
+];
+
 pub fn fold(questions: &'static [Question], context: &Context) -> Box<dyn Fold> {
     match context.mode {
         Mode::Lab => Box::new(lab_fold::LabFold::new(questions, context)),

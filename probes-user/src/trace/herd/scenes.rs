@@ -10,7 +10,7 @@ use super::scene::label;
 use crate::exit::usage;
 use crate::lab::Lab;
 use crate::lab::herd::{HerdLab, HerdOptions};
-use crate::trace::LabOptions;
+use crate::trace::{LabOption, LabOptions};
 
 pub const DEFAULT_WORKERS: u32 = 4;
 pub const MAX_WORKERS: u32 = 64;
@@ -82,15 +82,42 @@ impl Plan {
     }
 }
 
-pub fn accept_plan(options: &LabOptions) -> Plan {
+pub const OPTIONS: &[LabOption] = &[
+    LabOption {
+        name: "workers",
+        value: "N",
+        help: "Processes that wait, 2 to 64",
+    },
+    LabOption {
+        name: "connections",
+        value: "N",
+        help: "Connections in each one-at-a-time scene",
+    },
+    LabOption {
+        name: "burst",
+        value: "N",
+        help: "Connections at once in the burst scenes",
+    },
+    LabOption {
+        name: "accept-delay",
+        value: "D",
+        help: "How long a woken worker waits before it accepts, in the late scenes (2ms, 500us …)",
+    },
+];
+
+/// # Errors
+/// An option that cannot be read.
+pub fn accept_plan(options: &LabOptions) -> Result<Plan> {
     plan(ACCEPT_VARIANTS, ACCEPT_LATE, options)
 }
 
-pub fn epoll_plan(options: &LabOptions) -> Plan {
+/// # Errors
+/// An option that cannot be read.
+pub fn epoll_plan(options: &LabOptions) -> Result<Plan> {
     plan(EPOLL_VARIANTS, EPOLL_LATE, options)
 }
 
-fn plan(variants: &[Variant], late: &[Variant], options: &LabOptions) -> Plan {
+fn plan(variants: &[Variant], late: &[Variant], options: &LabOptions) -> Result<Plan> {
     let scenes = variants
         .iter()
         .flat_map(|variant| {
@@ -103,23 +130,20 @@ fn plan(variants: &[Variant], late: &[Variant], options: &LabOptions) -> Plan {
                 arrival,
             })
         })
-        .filter(|scene| wanted(*scene, &options.variants))
+        .filter(|scene: &SceneSpec| options.wants(&label(scene.variant, scene.arrival)))
         .collect();
     let delay = options
-        .accept_delay
+        .duration("accept-delay")?
         .map(|delay| u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
-    Plan {
+    Ok(Plan {
         scenes,
-        workers: options.workers.unwrap_or(DEFAULT_WORKERS),
-        connections: options.connections.unwrap_or(DEFAULT_CONNECTIONS),
-        burst: options.burst.unwrap_or(DEFAULT_BURST),
+        workers: options.number("workers")?.unwrap_or(DEFAULT_WORKERS),
+        connections: options
+            .number("connections")?
+            .unwrap_or(DEFAULT_CONNECTIONS),
+        burst: options.number("burst")?.unwrap_or(DEFAULT_BURST),
         accept_delay_ns: delay.unwrap_or(DEFAULT_DELAY_NS),
-    }
-}
-
-fn wanted(scene: SceneSpec, names: &[String]) -> bool {
-    let label = label(scene.variant, scene.arrival);
-    names.is_empty() || names.iter().any(|name| label.contains(name.as_str()))
+    })
 }
 
 /// The lab that runs a plan.
@@ -150,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_variant_is_run_one_at_a_time_and_in_bursts() {
-        let plan = epoll_plan(&LabOptions::default());
+        let plan = epoll_plan(&LabOptions::default()).unwrap();
         for variant in EPOLL_VARIANTS {
             assert!(
                 plan.asks_for(*variant, Arrival::Sequential)
@@ -159,7 +183,9 @@ mod tests {
         }
         assert_eq!((plan.workers, plan.connections, plan.burst), (4, 20, 4));
         assert!(
-            !accept_plan(&LabOptions::default()).asks_for(Variant::Accept, Arrival::LateAccept)
+            !accept_plan(&LabOptions::default())
+                .unwrap()
+                .asks_for(Variant::Accept, Arrival::LateAccept)
         );
     }
 
@@ -169,7 +195,7 @@ mod tests {
             variants: vec!["exclusive/seq".to_owned()],
             ..LabOptions::default()
         };
-        let plan = epoll_plan(&options);
+        let plan = epoll_plan(&options).unwrap();
         assert_eq!(
             plan.scenes,
             [SceneSpec {
@@ -181,22 +207,22 @@ mod tests {
 
     #[test]
     fn senseless_options_are_refused() {
-        let refused = |options: LabOptions| epoll_plan(&options).checked().is_err();
-        assert!(refused(LabOptions {
-            workers: Some(1),
-            ..LabOptions::default()
-        }));
-        assert!(refused(LabOptions {
-            workers: Some(65),
-            ..LabOptions::default()
-        }));
-        assert!(refused(LabOptions {
-            connections: Some(0),
-            ..LabOptions::default()
-        }));
-        assert!(refused(LabOptions {
-            variants: vec!["no-such".to_owned()],
-            ..LabOptions::default()
-        }));
+        for (name, value) in [
+            ("workers", "1"),
+            ("workers", "65"),
+            ("connections", "0"),
+            ("burst", "0"),
+            ("variants", ""),
+        ] {
+            let mut options = LabOptions::default();
+            options.values.insert(name.to_owned(), value.to_owned());
+            if name == "variants" {
+                options.variants = vec!["no-such-scene".to_owned()];
+            }
+            assert!(
+                epoll_plan(&options).unwrap().checked().is_err(),
+                "{name} {value}"
+            );
+        }
     }
 }

@@ -235,7 +235,9 @@ fn claims_whose_scene_was_not_asked_for_are_left_out() {
         ..LabOptions::default()
     };
     let mut context = context("epoll-herd", Mode::Lab);
-    context.options = crate::trace::epoll_herd::EPOLL_HERD.lab_options(&options);
+    context.options = crate::trace::epoll_herd::EPOLL_HERD
+        .lab_options(&options)
+        .unwrap();
     let outcome = fold(&context, &[], &Ending::default());
     let ids: Vec<&str> = outcome
         .findings

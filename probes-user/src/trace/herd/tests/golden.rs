@@ -28,7 +28,7 @@ fn report(mode: Mode, script: &Script, timeline: Option<u64>) -> Report {
         ..LabOptions::default()
     };
     if mode == Mode::Lab {
-        context.options = serde_json::to_value(scenes::epoll_plan(&options)).unwrap();
+        context.options = serde_json::to_value(scenes::epoll_plan(&options).unwrap()).unwrap();
     }
     let ending = Ending {
         emitted: 1234,
