@@ -3,11 +3,13 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::netlink::{CREATE, EXCLUSIVE, Request};
+use super::shared::await_fact;
 
 const NEW_LINK: u16 = 16;
 const NEW_ADDRESS: u16 = 20;
@@ -16,6 +18,8 @@ const ETHTOOL_SET_TSO: u32 = 0x1f;
 const ETHTOOL_SET_GSO: u32 = 0x24;
 const ETHTOOL_SET_GRO: u32 = 0x2c;
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
+/// Far longer than an address takes to be usable.
+const SOON: Duration = Duration::from_secs(10);
 
 /// An address with the length of its network's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +128,34 @@ pub fn add_address(interface: &str, address: &str) -> Result<()> {
         .attr(LOCAL, &bytes)
         .attr(ADDRESS, &bytes)
         .send()
-        .with_context(|| format!("could not give {interface} the address {address}"))
+        .with_context(|| format!("could not give {interface} the address {address}"))?;
+    // The kernel makes the route of an IPv6 address in a work item of its own (addrconf_dad_completed).
+    if !await_fact(SOON, || routed(prefix.address)) {
+        bail!(
+            "{address} on {interface} did not become usable within {SOON:?}; is the interface up?"
+        );
+    }
+    Ok(())
+}
+
+/// Is this address of ours one that packets are delivered to? IPv4's are at once.
+fn routed(address: IpAddr) -> bool {
+    const LOCAL: u32 = 0x8000_0000;
+    if address.is_ipv4() {
+        return true;
+    }
+    let wanted: String = octets(address)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let table = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let flags = fields
+            .get(8)
+            .and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        fields.first() == Some(&&*wanted) && flags.is_some_and(|flags| flags & LOCAL != 0)
+    })
 }
 
 /// Sends what goes to `prefix` out at `interface`, from `source` if given. At `lo` that is a hole: the packet
