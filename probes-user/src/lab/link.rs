@@ -158,8 +158,63 @@ fn routed(address: IpAddr) -> bool {
     })
 }
 
-/// Sends what goes to `prefix` out at `interface`, from `source` if given. At `lo` that is a hole: the packet
-/// comes in again, is nobody's, and is dropped without a word.
+/// What goes to `prefix` vanishes without a word, sent from `source` if given: no refusal, no answer.
+///
+/// IPv4 is sent out at `lo`: it comes in again, is nobody's, and is dropped. IPv6 takes a route over `lo` for
+/// a refusal (`fib6_is_reject`, net/ipv6/route.c), so it is sent out at [`HOLE`], whose other end drops it.
+/// The surgeon sees both where they come in, if it is put there: `lo`, [`HOLE_END`].
+///
+/// # Errors
+/// A route that is there already, a source that is no address of ours, or a kernel without veth.
+pub fn add_hole(prefix: &str, source: Option<IpAddr>) -> Result<()> {
+    let to: Prefix = prefix.parse()?;
+    if to.address.is_ipv4() {
+        return add_route(prefix, "lo", source);
+    }
+    if index(HOLE).is_err() {
+        make_hole()?;
+    }
+    add_route(prefix, HOLE, source)
+}
+
+pub const HOLE: &str = "hole0";
+pub const HOLE_END: &str = "hole1";
+
+/// A pair of interfaces that ask nobody for an address: a packet bears the sender's own, so the other end takes
+/// it for somebody else's.
+fn make_hole() -> Result<()> {
+    const NAME: u16 = 3;
+    const LINK_INFO: u16 = 18;
+    const INFO_KIND: u16 = 1;
+    const INFO_DATA: u16 = 2;
+    const PEER: u16 = 1;
+    const NO_BODY: [u8; 16] = [0; 16];
+    let name = |name: &str| [name.as_bytes(), b"\0"].concat();
+    Request::new(NEW_LINK, CREATE | EXCLUSIVE, &NO_BODY)
+        .attr(NAME, &name(HOLE))
+        .nest(LINK_INFO, |info| {
+            info.attr(INFO_KIND, b"veth\0").nest(INFO_DATA, |data| {
+                data.nest(PEER, |peer| {
+                    peer.bytes(&NO_BODY).attr(NAME, &name(HOLE_END))
+                })
+            })
+        })
+        .send()
+        .context("could not make a pair of interfaces; try a kernel with CONFIG_VETH")?;
+    super::netns::set_sysctl(&format!("net.ipv6.conf.{HOLE_END}.disable_ipv6"), "1")?;
+    for end in [HOLE, HOLE_END] {
+        let flags = (libc::IFF_UP | libc::IFF_NOARP).cast_unsigned();
+        let body = [0, index(end)?, flags, flags]
+            .map(u32::to_ne_bytes)
+            .concat();
+        Request::new(NEW_LINK, 0, &body)
+            .send()
+            .with_context(|| format!("could not bring {end} up"))?;
+    }
+    Ok(())
+}
+
+/// Sends what goes to `prefix` out at `interface`, from `source` if given.
 ///
 /// # Errors
 /// No such interface, a route that is there already, or a source that is no address of ours.
