@@ -121,7 +121,7 @@ impl Script {
             pid,
             tgid: pid,
             phase: self.phase,
-            _pad: 0,
+            again: 0,
         };
         self.items.push(Item::Event(Event { header, body }));
     }
@@ -499,6 +499,7 @@ pub fn context(trace: &str, mode: Mode) -> Context {
         options: serde_json::Value::Null,
         symbols: symbols(),
         attached: Vec::new(),
+        enums: Default::default(),
         timeline: None,
     }
 }
