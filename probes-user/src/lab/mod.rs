@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use crate::stream::Mark;
 
 pub mod account;
+pub mod chain;
 pub mod child;
 pub mod command;
 pub mod herd;

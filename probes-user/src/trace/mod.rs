@@ -14,6 +14,7 @@ use crate::stream::Item;
 pub mod accept_herd;
 pub mod epoll_herd;
 pub mod herd;
+pub mod reuse_port;
 pub mod scripted;
 
 /// Every trace there is: the one list that all others are derived from.
@@ -21,6 +22,7 @@ pub mod scripted;
 pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
+    &reuse_port::REUSE_PORT,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
