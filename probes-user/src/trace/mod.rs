@@ -213,6 +213,10 @@ pub trait Trace: Sync {
     fn examples(&self) -> &'static [(&'static str, &'static str)] {
         &[]
     }
+    /// Has the fold something to draw for `--timeline`?
+    fn draws_timelines(&self) -> bool {
+        false
+    }
     fn watching(&self) -> Watching;
     /// The doc page, printed by `probes explain`.
     fn page(&self) -> &'static str;
