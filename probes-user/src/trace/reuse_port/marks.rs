@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tuples::{Family, Kind};
+use super::tuples::{Family, Kind, Tuple, nth};
 
 /// Before a sample's first connection; its phase is the sample's number.
 pub const SAMPLE: &str = "sample";
@@ -17,6 +17,8 @@ pub struct Sample {
     pub family: Family,
     pub kind: Kind,
     pub seed: u64,
+    /// Number of the first tuple among those of the seed.
+    pub from: u32,
     pub count: u32,
     /// The same tuples again have the next number.
     pub round: u32,
@@ -48,6 +50,13 @@ impl Reached {
         digits
             .map(|digit| Some(digit.to_digit(16)? as u8))
             .collect()
+    }
+}
+
+impl Sample {
+    /// The index-th, from 0.
+    pub fn tuple(&self, index: u32) -> Tuple {
+        nth(self.kind, self.family, self.seed, self.from + index)
     }
 }
 

@@ -39,6 +39,8 @@ const PORT: u16 = 8_400;
 const DEFAULT_CONNECTIONS: u32 = 10_000;
 /// Five expected per socket is the usual least for the statistic; this is more.
 const MIN_CONNECTIONS: u32 = 400;
+/// No tuple is in both samples, and with IPv6 only the ports differ.
+const MAX_CONNECTIONS: u32 = tuples::PORTS / 2;
 /// Of one connection after the other, for the wakeups.
 const WAKEUPS: u32 = 40;
 /// Of each kind, made again [`ROUNDS`] times.
@@ -94,7 +96,7 @@ static CLAIMS: [Claim; 5] = [BALANCE, QUESTIONS[0].claim, SAME_UID, BY_HASH, WHO
 const OPTIONS: &[LabOption] = &[LabOption {
     name: "connections",
     value: "N",
-    help: "Connections of a balance sample, 400 to 50000 (default 10000)",
+    help: "Connections of a balance sample, 400 to 25000 (default 10000)",
 }];
 
 const EXAMPLES: &[(&str, &str)] = &[
@@ -139,8 +141,8 @@ fn plan(options: &LabOptions) -> Result<Plan> {
     if plan.herd.is_none() && plan.cases.is_empty() {
         return usage("no scene has such a name; `probes explain reuse-port` lists them");
     }
-    if !(MIN_CONNECTIONS..=tuples::PORTS).contains(&plan.connections) {
-        let (count, most) = (plan.connections, tuples::PORTS);
+    if !(MIN_CONNECTIONS..=MAX_CONNECTIONS).contains(&plan.connections) {
+        let (count, most) = (plan.connections, MAX_CONNECTIONS);
         return usage(format!(
             "{count} connections: try {MIN_CONNECTIONS} to {most}"
         ));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::marks::{BIND, Bound, REACHED, Reached, SAMPLE, Sample};
 use super::samples::counts;
-use super::tuples::{Tuple, nth};
+use super::tuples::Tuple;
 use crate::stream::Mark;
 use crate::trace::herd::checks::Check;
 use crate::trace::scripted::CaseLog;
@@ -51,8 +51,8 @@ impl SampleResult {
         let reached = reached
             .and_then(Reached::decoded)
             .filter(|sockets| sockets.len() == sample.count as usize);
-        let tuple = |index| nth(sample.kind, sample.family, sample.seed, index);
-        let index: HashMap<Tuple, usize> = (0..sample.count).map(tuple).zip(0..).collect();
+        let tuples = (0..sample.count).map(|index| sample.tuple(index));
+        let index: HashMap<Tuple, usize> = tuples.zip(0..).collect();
         let mut result = SampleResult {
             reached,
             found: 0,

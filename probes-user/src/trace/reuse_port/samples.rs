@@ -10,7 +10,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::marks::{REACHED, Reached, SAMPLE, Sample};
 use super::sockets::Group;
-use super::tuples::{Family, Kind, Tuple, nth};
+use super::tuples::{Family, Kind, Tuple};
 use super::{CRITICAL, PORT, ROUNDS, SOCKETS, TUPLES};
 use crate::evidence::statistics::chi_square;
 use crate::lab::script::Stage;
@@ -22,11 +22,13 @@ const BATCH: u32 = 64;
 /// A socket call fails, or a connection is not accepted in time.
 pub fn balance(stage: &mut Stage, family: Family, connections: u32) -> Result<()> {
     let group = Group::new(family, PORT, SOCKETS)?;
+    let seed = seed();
     for round in 0..2 {
         let sample = Sample {
             family,
             kind: Kind::Clients,
-            seed: seed(),
+            seed,
+            from: round * connections,
             count: connections,
             round,
             cpu: None,
@@ -61,6 +63,7 @@ pub fn by_hash(stage: &mut Stage, family: Family) -> Result<()> {
                 family,
                 kind: *kind,
                 seed,
+                from: 0,
                 count: TUPLES,
                 round,
                 cpu: u32::try_from(cpu).ok(),
@@ -85,7 +88,7 @@ fn run(
     for from in (0..sample.count).step_by(batch as usize) {
         let tuples = (from..sample.count.min(from + batch)).map(|at| {
             let index = order(at);
-            (index, nth(sample.kind, sample.family, sample.seed, index))
+            (index, sample.tuple(index))
         });
         let tuples: Vec<(u32, Tuple)> = tuples.collect();
         batch_of(stage, group, &tuples, &mut reached)?;

@@ -108,6 +108,7 @@ impl Stream {
             family,
             kind,
             seed: 5,
+            from: 0,
             count,
             round,
             cpu: None,
@@ -116,7 +117,7 @@ impl Stream {
         data["phase"] = json!(self.phase);
         self.mark(SAMPLE, data);
         for index in 0..count {
-            self.connection(&nth(kind, family, sample.seed, index), by(index));
+            self.connection(&sample.tuple(index), by(index));
         }
         let sockets: Vec<u8> = (0..count).map(by).collect();
         let reached = Reached::new(self.phase, &sockets);
@@ -358,7 +359,7 @@ fn an_unfinished_case_and_a_loss_settle_nothing() {
 
 #[test]
 fn senseless_options_are_refused() {
-    for (name, value) in [("connections", "399"), ("connections", "50001")] {
+    for (name, value) in [("connections", "399"), ("connections", "25001")] {
         let mut options = LabOptions::default();
         options.values.insert(name.to_owned(), value.to_owned());
         assert!(REUSE_PORT.lab_options(&options).is_err(), "{value}");
