@@ -8,6 +8,8 @@ use crate::stream::Mark;
 
 #[cfg(test)]
 pub mod bench;
+pub mod account;
+pub mod chain;
 pub mod child;
 pub mod command;
 pub mod herd;

@@ -14,6 +14,7 @@ use crate::stream::Item;
 pub mod accept_herd;
 pub mod epoll_herd;
 pub mod herd;
+pub mod reuse_port;
 pub mod scripted;
 
 /// Every trace there is: the one list that all others are derived from.
@@ -21,6 +22,7 @@ pub mod scripted;
 pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
+    &reuse_port::REUSE_PORT,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +223,10 @@ pub trait Trace: Sync {
     /// Further examples for `--help`: the words after `probes <trace>`, and what they do.
     fn examples(&self) -> &'static [(&'static str, &'static str)] {
         &[]
+    }
+    /// Has the fold something to draw for `--timeline`?
+    fn draws_timelines(&self) -> bool {
+        false
     }
     fn watching(&self) -> Watching;
     /// The doc page, printed by `probes explain`.
