@@ -6,8 +6,10 @@ use anyhow::{Result, bail};
 
 use crate::stream::Mark;
 
+pub mod cgroup;
 pub mod child;
 pub mod command;
+pub mod first_timeout;
 pub mod herd;
 pub mod netns;
 pub mod sandbox;
