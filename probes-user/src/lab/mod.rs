@@ -11,6 +11,7 @@ pub mod child;
 pub mod command;
 pub mod first_timeout;
 pub mod herd;
+pub mod netlink;
 pub mod netns;
 pub mod sandbox;
 pub mod script;
