@@ -39,8 +39,8 @@ impl Cgroup {
     /// # Errors
     /// No hierarchy of version 2 is mounted, or it takes no group.
     pub fn new() -> Result<Cgroup> {
-        let root =
-            hierarchy().ok_or_else(|| anyhow!("no control group hierarchy of version 2 is mounted"))?;
+        let root = hierarchy()
+            .ok_or_else(|| anyhow!("no control group hierarchy of version 2 is mounted"))?;
         sweep(&root);
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (pid, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -130,9 +130,7 @@ fn orphaned(name: &str) -> bool {
         .strip_prefix(PREFIX)
         .and_then(|rest| rest.split('-').map(|part| part.parse().ok()).collect());
     match parts.as_deref() {
-        Some([pid, since, _]) => {
-            u32::try_from(*pid).is_ok_and(|pid| started(pid) != Some(*since))
-        }
+        Some([pid, since, _]) => u32::try_from(*pid).is_ok_and(|pid| started(pid) != Some(*since)),
         _ => false,
     }
 }
@@ -145,7 +143,11 @@ fn supply(members: &OwnedFd, to: &OwnedFd, families: &[AddressFamily]) -> i32 {
     }
 }
 
-fn try_supply(members: &OwnedFd, to: &OwnedFd, families: &[AddressFamily]) -> rustix::io::Result<()> {
+fn try_supply(
+    members: &OwnedFd,
+    to: &OwnedFd,
+    families: &[AddressFamily],
+) -> rustix::io::Result<()> {
     rustix::io::write(members, b"0")?;
     let mut made: [Option<OwnedFd>; AT_ONCE] = [const { None }; AT_ONCE];
     for (slot, family) in made.iter_mut().zip(families) {
@@ -212,9 +214,18 @@ mod tests {
         let pid = std::process::id();
         let own = started(pid).unwrap();
         assert!(!orphaned(&format!("{PREFIX}{pid}-{own}-0")));
-        assert!(orphaned(&format!("{PREFIX}{pid}-{}-0", own + 1)), "a reused pid");
+        assert!(
+            orphaned(&format!("{PREFIX}{pid}-{}-0", own + 1)),
+            "a reused pid"
+        );
         assert!(orphaned(&format!("{PREFIX}4194305-1-0")), "no such pid");
-        for foreign in ["system.slice", "probes-", "probes-1", "probes-1-2", "probes-a-b-c"] {
+        for foreign in [
+            "system.slice",
+            "probes-",
+            "probes-1",
+            "probes-1-2",
+            "probes-a-b-c",
+        ] {
             assert!(!orphaned(foreign), "{foreign}");
         }
     }

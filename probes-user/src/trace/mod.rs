@@ -12,15 +12,18 @@ use crate::lab::Lab;
 use crate::stream::Item;
 
 pub mod accept_herd;
+pub mod backoff;
 pub mod epoll_herd;
 pub mod herd;
 pub mod scripted;
+pub mod syn_retry;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
 pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
+    &syn_retry::SYN_RETRY,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

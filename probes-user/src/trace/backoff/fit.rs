@@ -98,7 +98,9 @@ fn differs(law: &[u64], armed: &[u64], limits: &Limits) -> Option<String> {
     let (first_meant, first_armed) = (*law.first()?, *armed.first()?);
     let meant = |wait: u64| match limits.jiffy_ns {
         Some(jiffy) => wait / jiffy.max(1),
-        None => (u128::from(wait) * u128::from(first_armed) / u128::from(first_meant.max(1))) as u64,
+        None => {
+            (u128::from(wait) * u128::from(first_armed) / u128::from(first_meant.max(1))) as u64
+        }
     };
     let row = law.iter().zip(armed).enumerate();
     // A tick may pass between the arming and the reading of the clock.
@@ -176,7 +178,10 @@ mod tests {
 
     #[test]
     fn lateness_alone_never_refutes() {
-        assert!(matches!(judged(&row(&[44, 200, 176, 352], None)), Fit::Unsure(_)));
+        assert!(matches!(
+            judged(&row(&[44, 200, 176, 352], None)),
+            Fit::Unsure(_)
+        ));
     }
 
     #[test]

@@ -10,9 +10,9 @@ pub mod law;
 pub mod limits;
 pub mod pace;
 pub mod tables;
-pub mod verdict;
 #[cfg(test)]
 pub mod testkit;
+pub mod verdict;
 
 /// Below the ephemeral ports of every namespace.
 pub const SERVER_PORT: u16 = 20_000;

@@ -20,7 +20,10 @@ impl Check {
     }
 
     pub fn text(&self) -> String {
-        let parts = self.counts.iter().map(|(who, count)| format!("{who} {count}"));
+        let parts = self
+            .counts
+            .iter()
+            .map(|(who, count)| format!("{who} {count}"));
         parts.collect::<Vec<_>>().join(", ")
     }
 }
@@ -40,11 +43,14 @@ pub fn checks_table(cases: &[(&str, &[Check])]) -> Table {
     ];
     let mut table = Table::new("checks", "Counted independently", &columns).detailed();
     for (case, checks) in cases {
-        table.rows.extend(
-            checks
-                .iter()
-                .map(|check| vec![json!(case), json!(check.what), json!(check.text()), json!(check.agree())]),
-        );
+        table.rows.extend(checks.iter().map(|check| {
+            vec![
+                json!(case),
+                json!(check.what),
+                json!(check.text()),
+                json!(check.agree()),
+            ]
+        }));
     }
     table
 }
@@ -61,11 +67,22 @@ pub fn schedule_table(what: &str) -> Table {
         ("real_s", "in real time, s"),
         ("notes_s", "notes, s"),
     ];
-    Table::new("schedule", "When it was sent, and how long each wait was", &columns)
+    Table::new(
+        "schedule",
+        "When it was sent, and how long each wait was",
+        &columns,
+    )
 }
 
 /// A row for each send.
-pub fn schedule_rows(table: &mut Table, case: &str, row: &Row, law: &[u64], notes: &[u64], limits: &Limits) {
+pub fn schedule_rows(
+    table: &mut Table,
+    case: &str,
+    row: &Row,
+    law: &[u64],
+    notes: &[u64],
+    limits: &Limits,
+) {
     let waits = row.waits();
     let first = row.sends.first().copied().unwrap_or_default();
     let tenths = |ns: u64| json!((ns as f64 / 100_000.0).round() / 10.0);

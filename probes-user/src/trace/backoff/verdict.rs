@@ -45,7 +45,10 @@ fn weight(result: ClaimResult) -> u8 {
 /// `cases`: label and verdict. The first with the weightiest result speaks for all.
 pub fn finding(claim: &Claim, cases: Vec<(&str, Verdict)>) -> Finding {
     let result_of = |verdict: &Verdict| verdict.result;
-    let heaviest = cases.iter().map(|(_, v)| result_of(v)).max_by_key(|r| weight(*r));
+    let heaviest = cases
+        .iter()
+        .map(|(_, v)| result_of(v))
+        .max_by_key(|r| weight(*r));
     let count = cases.len();
     let same = cases.iter().filter(|(_, v)| Some(v.result) == heaviest);
     let labels: Vec<&str> = same.map(|(label, _)| *label).collect();
@@ -55,7 +58,11 @@ pub fn finding(claim: &Claim, cases: Vec<(&str, Verdict)>) -> Finding {
     let Some((label, mut verdict)) = speaker else {
         return of(claim, Verdict::inconclusive("no case for it was run"));
     };
-    let place = if all && count > 1 { labels.join(", ") } else { label.to_owned() };
+    let place = if all && count > 1 {
+        labels.join(", ")
+    } else {
+        label.to_owned()
+    };
     verdict.because = format!("{}; {place}", verdict.because);
     of(claim, verdict.number("cases_count", count))
 }
@@ -89,9 +96,18 @@ mod tests {
         assert_eq!(refuted.result, ClaimResult::Refuted);
         assert_eq!(refuted.because, "because; v6");
         let doubt = Verdict::inconclusive("late");
-        let unsettled = finding(&CLAIM, vec![("v4", verdict(ClaimResult::Refuted)), ("v6", doubt)]);
+        let unsettled = finding(
+            &CLAIM,
+            vec![("v4", verdict(ClaimResult::Refuted)), ("v6", doubt)],
+        );
         assert_eq!(unsettled.result, ClaimResult::Inconclusive);
-        assert_eq!(finding(&CLAIM, vec![holds(), holds()]).because, "because; v4, v4");
-        assert_eq!(finding(&CLAIM, Vec::new()).result, ClaimResult::Inconclusive);
+        assert_eq!(
+            finding(&CLAIM, vec![holds(), holds()]).because,
+            "because; v4, v4"
+        );
+        assert_eq!(
+            finding(&CLAIM, Vec::new()).result,
+            ClaimResult::Inconclusive
+        );
     }
 }

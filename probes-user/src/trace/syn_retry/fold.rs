@@ -80,7 +80,14 @@ fn ledger(cases: &[(&str, Result<Attempt, String>)]) -> Ledger {
         .collect();
     let mut schedule = schedule_table("SYN");
     for (label, its) in &judged {
-        schedule_rows(&mut schedule, label, &its.row, &its.law, &its.notes, &its.limits);
+        schedule_rows(
+            &mut schedule,
+            label,
+            &its.row,
+            &its.law,
+            &its.notes,
+            &its.limits,
+        );
     }
     let checks: Vec<(&str, &[Check])> = judged
         .iter()
@@ -162,13 +169,14 @@ impl Attempt {
                 let text = format!("{count} SYNs, waits {by_law} s");
                 verdict(ClaimResult::Holds, text)
             }
-            (Fit::Unsure(why), _) | (_, Fit::Unsure(why)) => doubt(why),
-            (Fit::No(_), Fit::Yes) => {
+            (_, Fit::Yes) => {
                 let text = format!("{count} SYNs, waits {by_law} s, as {}", self.sysctls());
                 verdict(ClaimResult::Refuted, text)
             }
+            (Fit::Unsure(why), _) | (_, Fit::Unsure(why)) => doubt(why),
             (Fit::No(notes), Fit::No(law)) => {
-                let text = format!("by the notes: {notes}; and not by the sysctls' law either: {law}");
+                let text =
+                    format!("by the notes: {notes}; and not by the sysctls' law either: {law}");
                 verdict(ClaimResult::Refuted, text)
             }
         }
@@ -181,7 +189,10 @@ impl Attempt {
     fn gives_up(&self) -> Verdict {
         let sum: u64 = self.law.iter().sum();
         let armed = self.row.armed.is_some();
-        let each = self.law.iter().map(|wait| bounds(*wait, &self.limits, armed));
+        let each = self
+            .law
+            .iter()
+            .map(|wait| bounds(*wait, &self.limits, armed));
         let (least, most) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let real = self.limits.real_s(sum);
         let took = ms(self.took_ns);
@@ -203,7 +214,10 @@ impl Attempt {
             (_, Some(why)) => format!("counts disagree: {why}"),
             (ClaimResult::Holds, _) => {
                 let sysctls = self.sysctls();
-                format!("ETIMEDOUT after {took} ms of {} ms, which is {real} s at 1 s; {sysctls}", ms(sum))
+                format!(
+                    "ETIMEDOUT after {took} ms of {} ms, which is {real} s at 1 s; {sysctls}",
+                    ms(sum)
+                )
             }
             _ => told,
         };
@@ -224,7 +238,10 @@ impl Attempt {
 
     fn law_remark(&self) -> String {
         let sum = self.limits.real_s(self.law.iter().sum());
-        let last = self.law.split_last().map_or(0, |(_, before)| before.iter().sum());
+        let last = self
+            .law
+            .split_last()
+            .map_or(0, |(_, before)| before.iter().sum());
         let last = self.limits.real_s(last);
         format!(
             "By the sysctls of this namespace the last SYN leaves after {last} s, and connect() fails after \
@@ -235,10 +252,17 @@ impl Attempt {
 
 /// The SYNs as they came by, the timers between them, the end of the socket.
 fn row(log: &CaseLog) -> Row {
-    let begun = log.named(CONNECT).next().map_or(u64::MAX, |mark| mark.ktime);
+    let begun = log
+        .named(CONNECT)
+        .next()
+        .map_or(u64::MAX, |mark| mark.ktime);
     let mut row = Row::default();
     let mut armed = Vec::new();
-    for event in log.events.iter().filter(|event| event.header.ktime >= begun) {
+    for event in log
+        .events
+        .iter()
+        .filter(|event| event.header.ktime >= begun)
+    {
         let at = event.header.ktime;
         match &event.body {
             Body::Packet(its)
@@ -268,10 +292,14 @@ fn row(log: &CaseLog) -> Row {
 /// Everybody who counted: the surgeon by event and by counter, the tracepoint, the namespace.
 fn checks(log: &CaseLog, dropped: u64) -> Vec<Check> {
     let count = |matches: &dyn Fn(&Body) -> bool| {
-        log.events.iter().filter(|event| matches(&event.body)).count() as u64
+        log.events
+            .iter()
+            .filter(|event| matches(&event.body))
+            .count() as u64
     };
     let packets = row(log).sends.len() as u64;
-    let resent = count(&|body| matches!(body, Body::TcpRetransmit(its) if ours(&its.id) && its.err == 0));
+    let resent =
+        count(&|body| matches!(body, Body::TcpRetransmit(its) if ours(&its.id) && its.err == 0));
     let errors = count(&|body| matches!(body, Body::SockError(its) if ours(&its.id)));
     let counted = |name: &str| {
         let value = log.said(COUNTED, name).and_then(Value::as_u64);
@@ -297,7 +325,10 @@ fn checks(log: &CaseLog, dropped: u64) -> Vec<Check> {
         },
         Check {
             what: "failed attempts",
-            counts: vec![("connect()", 1), ("TcpAttemptFails", counted("TcpAttemptFails"))],
+            counts: vec![
+                ("connect()", 1),
+                ("TcpAttemptFails", counted("TcpAttemptFails")),
+            ],
         },
     ];
     if errors > 0 {

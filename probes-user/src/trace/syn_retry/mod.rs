@@ -29,8 +29,8 @@ static CLAIMS: [Claim; 2] = [
                    and 20 ms longer (250 ms where the armed timer says what was meant), and the timer armed \
                    with so many jiffies; with --retries, as far as the row goes",
         refuted_if: "another number of SYNs, a timer armed with something else, or, where timers are not \
-                     seen, a shorter wait; a wait that is only longer is inconclusive, and so is a run that \
-                     contradicts its own counters",
+                     seen, a shorter wait; waits that are only longer refute it when the whole row is that of \
+                     the sysctls, else they are inconclusive, and so is a run that contradicts its counters",
     },
     Claim {
         id: GIVES_UP,
@@ -81,7 +81,10 @@ impl Trace for SynRetry {
     fn examples(&self) -> &'static [(&'static str, &'static str)] {
         &[
             ("--full", "in the kernel's own time: some four minutes"),
-            ("--retries 3 --variant v6", "another tcp_syn_retries, IPv6 only"),
+            (
+                "--retries 3 --variant v6",
+                "another tcp_syn_retries, IPv6 only",
+            ),
         ]
     }
 

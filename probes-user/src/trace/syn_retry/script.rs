@@ -43,7 +43,11 @@ pub fn lab(options: &LabOptions) -> Result<Box<dyn Lab>> {
     if wanted.is_empty() {
         return usage("no case of that name: schedule/v4, schedule/v6");
     }
-    let pace = if asked.full { Pace::full() } else { Pace::short() };
+    let pace = if asked.full {
+        Pace::full()
+    } else {
+        Pace::short()
+    };
     let case = |family: Family| {
         let pace_of_case = pace.clone();
         let case = Case::new(label(&family), BUDGET, move |stage: &mut Stage| {
@@ -54,7 +58,9 @@ pub fn lab(options: &LabOptions) -> Result<Box<dyn Lab>> {
             None => case,
         }
     };
-    Ok(Box::new(ScriptLab::new(wanted.into_iter().map(case).collect())))
+    Ok(Box::new(ScriptLab::new(
+        wanted.into_iter().map(case).collect(),
+    )))
 }
 
 fn black_hole(stage: &mut Stage, family: Family, pace: &Pace) -> Result<()> {
@@ -90,7 +96,10 @@ fn black_hole(stage: &mut Stage, family: Family, pace: &Pace) -> Result<()> {
     stage.note(COUNTED, json!(counted));
     let counts = stage.view().rule_counts()?;
     let hole = counts.first().context("the surgeon lost its rules")?;
-    stage.note(LOST, json!({ "matched": hole.matched, "dropped": hole.dropped }));
+    stage.note(
+        LOST,
+        json!({ "matched": hole.matched, "dropped": hole.dropped }),
+    );
     control(stage, family)
 }
 
@@ -102,6 +111,9 @@ fn control(stage: &Stage, family: Family) -> Result<()> {
     let errno = ends::connect_to_the_end(stage, &client, to, BUDGET, || ())?;
     let state = ends::tcp_info(client.as_fd())?.state;
     stage.note(CONTROL, json!({ "errno": errno, "state": state }));
-    ensure!(errno == 0, "the control connection failed with errno {errno}");
+    ensure!(
+        errno == 0,
+        "the control connection failed with errno {errno}"
+    );
     Ok(())
 }

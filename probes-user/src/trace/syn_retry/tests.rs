@@ -28,7 +28,8 @@ fn attempt(units: &[u64], linear: Option<u32>, timers: bool) -> CaseLog {
         if index > 0 {
             let mut resend = TcpRetransmit::default();
             resend.id = client();
-            log.events.push(event(at, Kind::TcpRetransmit, Body::TcpRetransmit(resend)));
+            log.events
+                .push(event(at, Kind::TcpRetransmit, Body::TcpRetransmit(resend)));
         }
         if timers {
             log.events.push(armed(at, client(), TIMER_WRITE, unit * 10));
@@ -37,7 +38,8 @@ fn attempt(units: &[u64], linear: Option<u32>, timers: bool) -> CaseLog {
     }
     let mut end = TcpState::default();
     (end.id, end.old, end.new) = (client(), 2, 7);
-    log.events.push(event(at, Kind::TcpState, Body::TcpState(end)));
+    log.events
+        .push(event(at, Kind::TcpState, Body::TcpState(end)));
     let (took, count) = (at - BEGIN, units.len());
     let counted = json!({
         "TcpExtTCPSynRetrans": count - 1, "TcpRetransSegs": count - 1, "TcpExtTCPTimeouts": count,
@@ -80,7 +82,13 @@ fn doubling_refutes_the_notes_and_is_explained() {
     for timers in [true, false] {
         let [schedule, gives_up] = findings(&attempt(&OLD, None, timers));
         assert_eq!((schedule.id.as_str(), schedule.result), (SCHEDULE, Refuted));
-        assert!(schedule.because.contains("7 SYNs, waits 1 2 4 8 16 32 64 s"), "{}", schedule.because);
+        assert!(
+            schedule
+                .because
+                .contains("7 SYNs, waits 1 2 4 8 16 32 64 s"),
+            "{}",
+            schedule.because
+        );
         assert_eq!((gives_up.id.as_str(), gives_up.result), (GIVES_UP, Holds));
         assert_eq!(gives_up.numbers["real_time_s"], json!(127.0));
     }
@@ -90,7 +98,11 @@ fn doubling_refutes_the_notes_and_is_explained() {
 fn linear_timeouts_refute_the_notes_and_are_explained_by_their_sysctl() {
     let [schedule, gives_up] = findings(&attempt(&LINEAR, Some(4), true));
     assert_eq!((schedule.result, gives_up.result), (Refuted, Holds));
-    assert!(schedule.because.contains("tcp_syn_linear_timeouts 4"), "{}", schedule.because);
+    assert!(
+        schedule.because.contains("tcp_syn_linear_timeouts 4"),
+        "{}",
+        schedule.because
+    );
     assert_eq!(gives_up.numbers["real_time_s"], json!(131.0));
 }
 
@@ -99,7 +111,11 @@ fn a_schedule_that_is_nobodys_law_refutes() {
     let tripling = [1, 3, 9, 27, 81, 81, 81];
     let [schedule, _] = findings(&attempt(&tripling, None, true));
     assert_eq!(schedule.result, Refuted);
-    assert!(schedule.because.contains("not by the sysctls' law either"), "{}", schedule.because);
+    assert!(
+        schedule.because.contains("not by the sysctls' law either"),
+        "{}",
+        schedule.because
+    );
     let hasty = [1, 1, 1, 1, 1, 1, 1];
     assert_eq!(results(&attempt(&hasty, None, false)), [Refuted, Refuted]);
 }
@@ -123,10 +139,18 @@ fn another_errno_refutes_giving_up() {
 fn counts_that_disagree_settle_nothing() {
     let mut lost_event = attempt(&OLD, None, true);
     let resend = |body: &Body| matches!(body, Body::TcpRetransmit(_));
-    let at = lost_event.events.iter().position(|event| resend(&event.body)).unwrap();
+    let at = lost_event
+        .events
+        .iter()
+        .position(|event| resend(&event.body))
+        .unwrap();
     lost_event.events.remove(at);
     assert_eq!(results(&lost_event), [Inconclusive; 2]);
-    assert!(findings(&lost_event)[0].because.contains("tcp_retransmit_skb 5"));
+    assert!(
+        findings(&lost_event)[0]
+            .because
+            .contains("tcp_retransmit_skb 5")
+    );
 }
 
 #[test]
@@ -141,21 +165,32 @@ fn evidence_that_is_missing_settles_nothing() {
     assert_eq!(results(&unfinished), [Inconclusive; 2]);
     let mut silent = attempt(&OLD, None, true);
     forget(&mut silent, CONTROL);
-    silent.marks.push(mark(BEGIN, CONTROL, json!({ "errno": 110, "state": 7 })));
+    silent
+        .marks
+        .push(mark(BEGIN, CONTROL, json!({ "errno": 110, "state": 7 })));
     assert_eq!(results(&silent), [Inconclusive; 2]);
 }
 
 #[test]
 fn no_case_and_a_missing_hook_are_no_verdicts() {
     let none = judge(&[], &Ending::default());
-    assert!(none.findings.iter().all(|finding| finding.result == Inconclusive));
+    assert!(
+        none.findings
+            .iter()
+            .all(|finding| finding.result == Inconclusive)
+    );
     let ending = Ending {
         missing: vec![("surgeon".to_owned(), "no clsact".to_owned())],
         ..Ending::default()
     };
     let log = attempt(&OLD, None, true);
     let outcome = judge(&[&log], &ending);
-    assert!(outcome.findings.iter().all(|finding| finding.result == Unsupported));
+    assert!(
+        outcome
+            .findings
+            .iter()
+            .all(|finding| finding.result == Unsupported)
+    );
 }
 
 #[test]
