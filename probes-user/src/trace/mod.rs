@@ -17,6 +17,7 @@ pub mod epoll_herd;
 pub mod herd;
 pub mod scripted;
 pub mod syn_retry;
+pub mod synack_retry;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
@@ -24,6 +25,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
     &syn_retry::SYN_RETRY,
+    &synack_retry::SYNACK_RETRY,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

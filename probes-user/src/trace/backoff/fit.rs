@@ -42,13 +42,30 @@ const SLACK_NS: u64 = 20_000_000;
 /// The same where the timer says what was meant.
 const SLACK_ARMED_NS: u64 = 250_000_000;
 
-/// The shortest and the longest time that a timer of `wait` takes.
-pub fn bounds(wait: u64, limits: &Limits, armed: bool) -> (u64, u64) {
+/// The shortest and the longest time that a timer of `wait` takes. `slipped`: by how much the wait before was
+/// too long, because a packet that is seen late makes the next wait look short.
+fn bounds(wait: u64, slipped: u64, limits: &Limits, armed: bool) -> (u64, u64) {
     let slack = if armed { SLACK_ARMED_NS } else { SLACK_NS };
     let late = wait / 8 + 2 * limits.tick_ns() + slack;
     // Jiffies can lag behind the clock when the timer is armed.
     let early = 2 * limits.tick_ns() + wait / 50;
+    let early = if armed {
+        SLACK_ARMED_NS
+    } else {
+        early + slipped
+    };
     (wait.saturating_sub(early), wait + late)
+}
+
+/// The same for all waits of a law together.
+pub fn total_bounds(law: &[u64], limits: &Limits, armed: bool) -> (u64, u64) {
+    let sum: u64 = law.iter().sum();
+    let slack = if armed { SLACK_ARMED_NS } else { SLACK_NS };
+    let ticks = 2 * limits.tick_ns() * law.len() as u64;
+    (
+        sum.saturating_sub(ticks + sum / 50),
+        sum + sum / 8 + ticks + slack,
+    )
 }
 
 pub fn fit(law: &[u64], row: &Row, limits: &Limits) -> Fit {
@@ -72,8 +89,10 @@ pub fn fit(law: &[u64], row: &Row, limits: &Limits) -> Fit {
             true
         }
     };
+    let mut slipped = 0;
     for (number, (wait, meant)) in waits.iter().zip(law).enumerate() {
-        let (least, most) = bounds(*meant, limits, armed);
+        let (least, most) = bounds(*meant, slipped, limits, armed);
+        slipped = wait.saturating_sub(*meant);
         let text = || {
             format!(
                 "wait {} took {} ms, not {} ms",
@@ -174,6 +193,15 @@ mod tests {
         assert!(matches!(judged(&row(&[44, 88, 176], None)), Fit::No(_)));
         let short = judged(&row(&[44, 88, 120, 352], None));
         assert_eq!(short, Fit::No("wait 3 took 120 ms, not 160 ms".to_owned()));
+    }
+
+    #[test]
+    fn a_packet_that_is_seen_late_makes_the_next_wait_short() {
+        assert_eq!(judged(&row(&[70, 54, 176, 352], None)), Fit::Yes);
+        assert!(matches!(
+            judged(&row(&[44, 54, 176, 352], None)),
+            Fit::No(_)
+        ));
     }
 
     #[test]

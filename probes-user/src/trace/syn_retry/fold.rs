@@ -8,7 +8,7 @@ use super::script::{CONNECT, CONTROL, LOST, RETURNED};
 use super::{CLAIMS, GIVES_UP, SCHEDULE};
 use crate::evidence::{ClaimResult, Finding, Ledger};
 use crate::stream::{Body, Item};
-use crate::trace::backoff::fit::{Fit, Row, bounds, fit, ms};
+use crate::trace::backoff::fit::{Fit, Row, fit, ms, total_bounds};
 use crate::trace::backoff::limits::Limits;
 use crate::trace::backoff::tables::{
     Check, checks_table, disagreement, schedule_rows, schedule_table, speed_remark, units,
@@ -188,40 +188,27 @@ impl Attempt {
 
     fn gives_up(&self) -> Verdict {
         let sum: u64 = self.law.iter().sum();
-        let armed = self.row.armed.is_some();
-        let each = self
-            .law
-            .iter()
-            .map(|wait| bounds(*wait, &self.limits, armed));
-        let (least, most) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        let real = self.limits.real_s(sum);
-        let took = ms(self.took_ns);
-        let told = format!("errno {} after {took} ms of {} ms", self.errno, ms(sum));
-        let result = if self.errno != ETIMEDOUT || self.took_ns < least {
-            ClaimResult::Refuted
-        } else if self.took_ns <= most {
-            ClaimResult::Holds
-        } else if self.row.sends.len() == self.law.len() {
-            ClaimResult::Inconclusive
+        let (least, most) = total_bounds(&self.law, &self.limits, self.row.armed.is_some());
+        let (real, took) = (self.limits.real_s(sum), ms(self.took_ns));
+        let (count, meant) = (self.row.sends.len(), self.law.len());
+        let told = format!(
+            "errno {} after {count} SYNs and {took} ms, not {meant} and {} ms",
+            self.errno,
+            ms(sum)
+        );
+        let verdict = if let Some(why) = disagreement(&self.checks) {
+            Verdict::inconclusive(format!("counts disagree: {why}"))
+        } else if self.errno != ETIMEDOUT || self.took_ns < least || count != meant {
+            Verdict::new(ClaimResult::Refuted, told)
+        } else if self.took_ns > most {
+            Verdict::inconclusive(told)
         } else {
-            ClaimResult::Refuted
+            let (sum, sysctls) = (ms(sum), self.sysctls());
+            let text =
+                format!("ETIMEDOUT after {took} ms; {sum} ms, in real time {real} s, {sysctls}");
+            Verdict::new(ClaimResult::Holds, text)
         };
-        let result = match disagreement(&self.checks) {
-            Some(_) => ClaimResult::Inconclusive,
-            None => result,
-        };
-        let because = match (result, disagreement(&self.checks)) {
-            (_, Some(why)) => format!("counts disagree: {why}"),
-            (ClaimResult::Holds, _) => {
-                let sysctls = self.sysctls();
-                format!(
-                    "ETIMEDOUT after {took} ms of {} ms, which is {real} s at 1 s; {sysctls}",
-                    ms(sum)
-                )
-            }
-            _ => told,
-        };
-        Verdict::new(result, because)
+        verdict
             .number("errno", self.errno)
             .number("took_ns", self.took_ns)
             .number("by_law_ns", sum)
@@ -318,7 +305,7 @@ fn checks(log: &CaseLog, dropped: u64) -> Vec<Check> {
             what: "resends",
             counts: vec![
                 ("tcp_retransmit_skb", resent),
-                ("packets after the first", packets.saturating_sub(1)),
+                ("packets", packets.saturating_sub(1)),
                 ("TcpExtTCPSynRetrans", counted("TcpExtTCPSynRetrans")),
                 ("TcpRetransSegs", counted("TcpRetransSegs")),
             ],

@@ -36,10 +36,11 @@ static CLAIMS: [Claim; 2] = [
         id: GIVES_UP,
         statement: "connect() to a host that never answers fails with ETIMEDOUT when the wait after the last \
                     SYN is over: after the sum of all waits that the sysctls give.",
-        holds_if: "on IPv4 and IPv6, errno is ETIMEDOUT and connect() took the sum of the waits computed from \
+        holds_if: "on IPv4 and IPv6, errno is ETIMEDOUT, after as many SYNs as the sysctls give, and connect() took the sum of the waits computed from \
                    tcp_syn_retries, tcp_syn_linear_timeouts and tcp_rto_max_ms, within the tolerance of its \
                    timers",
-        refuted_if: "another errno, a shorter time, or a longer one with another number of SYNs",
+        refuted_if: "another errno, a shorter time, or another number of SYNs; a time that is only longer is \
+                     inconclusive",
     },
 ];
 
