@@ -6,11 +6,15 @@ use anyhow::{Result, bail};
 
 use crate::stream::Mark;
 
+#[cfg(test)]
+pub mod bench;
 pub mod cgroup;
 pub mod child;
 pub mod command;
 pub mod first_timeout;
 pub mod herd;
+pub mod inject;
+pub mod link;
 pub mod netlink;
 pub mod netns;
 pub mod sandbox;
