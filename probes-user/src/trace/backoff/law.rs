@@ -3,17 +3,28 @@
 //! Each row holds the wait after every send; the last one ends the attempt.
 
 /// `tcp_retransmit_timer` and `tcp_write_timeout`: the timeout doubles from the first expiry on, or, where
-/// there are linear timeouts, from the one after so many; those count beside the retries.
+/// there are linear timeouts, from the one after so many; those count beside the retries. An expiry ends the
+/// attempt also when it has lasted as long as the retries would have taken without linear timeouts.
 pub fn syn(first: u64, retries: u32, linear: u32, longest: u64) -> Vec<u64> {
-    let mut timeout = first;
+    let limit = time_limit(first, retries, longest);
+    let (mut timeout, mut elapsed) = (first, 0);
     let mut waits = Vec::new();
     for expiry in 1..=retries + linear + 1 {
         waits.push(timeout);
+        elapsed += timeout;
+        if elapsed >= limit {
+            break;
+        }
         if expiry > linear {
             timeout = timeout.saturating_mul(2).min(longest);
         }
     }
     waits
+}
+
+/// `tcp_model_timeout`: all waits of so many doubling retries.
+fn time_limit(first: u64, retries: u32, longest: u64) -> u64 {
+    synack(first, retries, longest).iter().sum()
 }
 
 /// `reqsk_timer_handler`: the timeout of a request doubles each time.
@@ -53,6 +64,14 @@ mod tests {
         let waits = syn(1, 6, 4, LONGEST);
         assert_eq!(waits, [1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64]);
         assert_eq!(waits.iter().sum::<u64>(), 131);
+    }
+
+    #[test]
+    fn few_retries_end_before_their_linear_timeouts_are_used_up() {
+        // Seven resends by count, five by time: 7 s have passed at the sixth expiry.
+        assert_eq!(syn(1, 2, 4, LONGEST), [1, 1, 1, 1, 1, 2]);
+        assert_eq!(syn(1, 3, 4, LONGEST), [1, 1, 1, 1, 1, 2, 4, 8]);
+        assert_eq!(syn(1, 2, 0, LONGEST), [1, 2, 4]);
     }
 
     #[test]
