@@ -12,10 +12,13 @@ use crate::lab::Lab;
 use crate::stream::Item;
 
 pub mod accept_herd;
+pub mod backoff;
 pub mod epoll_herd;
 pub mod herd;
 pub mod reuse_port;
 pub mod scripted;
+pub mod syn_retry;
+pub mod synack_retry;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
@@ -23,6 +26,8 @@ pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
     &reuse_port::REUSE_PORT,
+    &syn_retry::SYN_RETRY,
+    &synack_retry::SYNACK_RETRY,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

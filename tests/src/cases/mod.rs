@@ -16,6 +16,8 @@ mod readme;
 mod reuse_port;
 mod schema;
 mod stats;
+mod syn_retry;
+mod synack_retry;
 mod targets;
 mod witness;
 
@@ -56,4 +58,9 @@ pub const TESTS: &[Test] = tests![
     herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
+    syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
+        without_a_control_group_it_takes_real_time_and_says_so,
+        a_killed_run_leaves_an_empty_group_that_the_next_removes;
+    synack_retry: a_lost_final_ack_leaves_the_client_established,
+        fewer_retries_are_fewer_synacks_beside_noise_too;
 ];
