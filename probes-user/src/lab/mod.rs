@@ -10,6 +10,7 @@ pub mod child;
 pub mod command;
 pub mod herd;
 pub mod netns;
+pub mod queue;
 pub mod sandbox;
 pub mod script;
 pub mod shared;
