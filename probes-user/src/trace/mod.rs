@@ -15,12 +15,14 @@ pub mod accept_herd;
 pub mod epoll_herd;
 pub mod herd;
 pub mod scripted;
+pub mod syn_queue;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
 pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
+    &syn_queue::SYN_QUEUE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
