@@ -12,6 +12,7 @@ use crate::lab::Lab;
 use crate::stream::Item;
 
 pub mod accept_herd;
+pub mod accept_queue;
 pub mod epoll_herd;
 pub mod herd;
 pub mod scripted;
@@ -23,6 +24,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
     &syn_queue::SYN_QUEUE,
+    &accept_queue::ACCEPT_QUEUE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -74,12 +74,27 @@ pub fn listener(address: IpAddr, port: u16, backlog: u32) -> Result<OwnedFd> {
 /// No free port, or a refusal that came at once.
 pub fn begin_connect(to: SocketAddr) -> Result<(OwnedFd, u16)> {
     let socket = stream(to.is_ipv6())?;
-    match connect(&socket, &to) {
-        Ok(()) | Err(Errno::INPROGRESS) => {}
-        Err(error) => return Err(error).context("connect"),
-    }
+    started(connect(&socket, &to))?;
     let own = SocketAddr::try_from(getsockname(&socket)?).context("a client without a port")?;
     Ok((socket, own.port()))
+}
+
+/// The same from an address and port of one's choice.
+///
+/// # Errors
+/// As [`begin_connect`], or the port is taken.
+pub fn begin_connect_from(from: SocketAddr, to: SocketAddr) -> Result<OwnedFd> {
+    let socket = stream(to.is_ipv6())?;
+    bind(&socket, &from).with_context(|| format!("bind to {from}"))?;
+    started(connect(&socket, &to))?;
+    Ok(socket)
+}
+
+fn started(outcome: Result<(), Errno>) -> Result<()> {
+    match outcome {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(()),
+        Err(error) => Err(error).context("connect"),
+    }
 }
 
 /// None = nothing waits.

@@ -1,0 +1,1 @@
+//! The judge on streams made by hand.
