@@ -9,6 +9,7 @@ use crate::stream::Mark;
 pub mod child;
 pub mod command;
 pub mod herd;
+pub mod netlink;
 pub mod netns;
 pub mod queue;
 pub mod sandbox;
