@@ -27,13 +27,7 @@ use crate::trace::{Context, Ending, Fold, LabOption, LabOptions, Outcome, Trace,
 pub struct AcceptQueue;
 pub static ACCEPT_QUEUE: AcceptQueue = AcceptQueue;
 
-/// Needed ones first.
-static HOOKS: &[&str] = &[
-    "timer_start",
-    "tcp_retransmit_synack",
-    "surgeon",
-    "tcp_state",
-];
+static HOOKS: &[&str] = &["timer_start", "tcp_retransmit_synack", "surgeon"];
 
 impl Trace for AcceptQueue {
     fn name(&self) -> &'static str {
@@ -53,7 +47,7 @@ impl Trace for AcceptQueue {
     }
 
     fn needs(&self) -> &'static [&'static str] {
-        &HOOKS[..3]
+        HOOKS
     }
 
     fn options(&self) -> &'static [LabOption] {

@@ -5,13 +5,28 @@
 
 use std::collections::BTreeSet;
 
-use probes_common::tcp::{Packet, TIMER_REQUEST, TIMER_STARTED};
+use probes_common::tcp::{
+    HS_CONN_REQUEST, HS_COOKIE_CHECKED, HS_COOKIE_SENT, Handshake, Packet, TIMER_REQUEST,
+    TIMER_STARTED,
+};
 use serde::de::DeserializeOwned;
 
 use super::marks::{ATTEMPTS, Attempts, CONTRAST, CONTROL, FLOOD, FloodMark, LIMITS, Limits, PORT};
 use crate::lab::queue::flood::SOURCE_PORT;
 use crate::stream::Body;
 use crate::trace::scripted::CaseLog;
+
+/// All of them, or none is looked at.
+pub const FUNCTIONS: [&str; 5] = [
+    "tcp_conn_request",
+    "cookie_v4_init_sequence",
+    "cookie_v6_init_sequence",
+    "cookie_v4_check",
+    "cookie_v6_check",
+];
+pub const FULL_DROP: &str = "TcpExtTCPReqQFullDrop";
+pub const COOKIES_SENT: &str = "TcpExtSyncookiesSent";
+pub const COOKIES_VALID: &str = "TcpExtSyncookiesRecv";
 
 const FLAGS: u8 = 0x12;
 const SYN: u8 = 0x02;
@@ -29,6 +44,8 @@ pub struct Facts {
     pub flood_requests: u64,
     /// SYNs of the flood that came in.
     pub flood_syns: u64,
+    /// How often `tcp_conn_request` ran for them, and the longest queue it left; where it is probed.
+    pub flood_conn_requests: Option<(u64, u64)>,
     pub attempts: Option<Phase>,
 }
 
@@ -43,11 +60,15 @@ pub struct Phase {
     pub answered: u64,
     /// Options and window scale of the SYN-ACKs, each kind once; 255 = no window scale.
     pub synacks: BTreeSet<(u8, u8)>,
+    /// By the functions that make and check cookies, where they are probed.
+    pub cookies: Option<(u64, u64)>,
 }
 
+/// `functions`: the optional function probes are attached, all of [`FUNCTIONS`].
+///
 /// # Errors
 /// What keeps this case from being judged.
-pub fn read(log: &CaseLog) -> Result<Facts, String> {
+pub fn read(log: &CaseLog, functions: bool) -> Result<Facts, String> {
     let label = &log.label;
     if log.ended_at.is_none() {
         return Err(format!("{label} did not come to its end"));
@@ -59,7 +80,11 @@ pub fn read(log: &CaseLog) -> Result<Facts, String> {
             .iter()
             .filter(move |(_, port)| (*port == SOURCE_PORT) == flood)
     };
-    let phase = |name: &str| mark(log, name).map(|told| phase(log, told, &ports(false).collect()));
+    let phase = |name: &str| {
+        let mut phase = phase(log, mark(log, name)?, &ports(false).collect());
+        phase.cookies = functions.then(|| cookies(log, &phase.told));
+        Some(phase)
+    };
     let facts = Facts {
         label: label.clone(),
         limits,
@@ -70,6 +95,7 @@ pub fn read(log: &CaseLog) -> Result<Facts, String> {
         flood_syns: packets(log, SYN)
             .filter(|packet| packet.source_port == SOURCE_PORT)
             .count() as u64,
+        flood_conn_requests: functions.then(|| conn_requests(log)),
         attempts: phase(ATTEMPTS),
     };
     agree(&facts)?;
@@ -124,7 +150,35 @@ fn phase(log: &CaseLog, told: Attempts, requests: &BTreeSet<&Peer>) -> Phase {
             .map(|packet| (packet.options, packet.wscale))
             .collect(),
         told,
+        cookies: None,
     }
+}
+
+fn handshakes(log: &CaseLog) -> impl Iterator<Item = &Handshake> {
+    log.events.iter().filter_map(|event| match &event.body {
+        Body::Handshake(its) if its.id.local_port == PORT => Some(its),
+        _ => None,
+    })
+}
+
+/// Cookies made for these clients, and found valid: a check returns the listener itself for what is none.
+fn cookies(log: &CaseLog, told: &Attempts) -> (u64, u64) {
+    let ours = |its: &&Handshake| told.tries.iter().any(|own| own.port == its.remote_port);
+    let sent = |its: &&Handshake| its.what == HS_COOKIE_SENT;
+    let valid = |its: &&Handshake| {
+        its.what == HS_COOKIE_CHECKED && its.other != 0 && its.other != its.id.sock
+    };
+    let all = || handshakes(log).filter(ours);
+    let count = |which: &dyn Fn(&&Handshake) -> bool| all().filter(which).count() as u64;
+    (count(&sent), count(&valid))
+}
+
+fn conn_requests(log: &CaseLog) -> (u64, u64) {
+    let flood = |its: &&Handshake| (its.what, its.remote_port) == (HS_CONN_REQUEST, SOURCE_PORT);
+    let all = handshakes(log).filter(flood);
+    all.fold((0, 0), |(count, most), its| {
+        (count + 1, most.max(u64::from(its.snap.request_qlen)))
+    })
 }
 
 /// Script and kernel must tell the same; the connection before the flood must have come through.
@@ -138,11 +192,29 @@ fn agree(facts: &Facts) -> Result<(), String> {
             ));
         }
     }
+    if let (Some(flood), Some(seen)) = (&facts.flood, facts.flood_conn_requests)
+        && seen != (flood.sent, flood.half_open)
+    {
+        return Err(format!(
+            "{label}: tcp_conn_request ran {} times for {} SYNs and left {} half-open, not {}",
+            seen.0, flood.sent, seen.1, flood.half_open
+        ));
+    }
     let phases = [&facts.contrast, &facts.control, &facts.attempts];
     for phase in phases.into_iter().flatten() {
         let tries = phase.told.tries.len() as u64;
         if phase.syns != tries {
             return Err(format!("{label}: of {tries} SYNs {} came in", phase.syns));
+        }
+        let counted = (
+            phase.told.counter(COOKIES_SENT),
+            phase.told.counter(COOKIES_VALID),
+        );
+        if phase.cookies.is_some_and(|seen| seen != counted) {
+            return Err(format!(
+                "{label}: cookies made and valid: {:?} by the functions, {counted:?} counted",
+                phase.cookies
+            ));
         }
     }
     for phase in [&facts.contrast, &facts.control].into_iter().flatten() {

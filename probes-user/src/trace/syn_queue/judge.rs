@@ -3,13 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::claims::CLAIMS;
-use super::facts::{Facts, Phase};
+use super::facts::{COOKIES_SENT, COOKIES_VALID, FULL_DROP, Facts, Phase};
 use super::marks::{Attempts, FloodMark};
 use crate::evidence::{Claim, ClaimResult, Finding};
-
-pub const FULL_DROP: &str = "TcpExtTCPReqQFullDrop";
-pub const COOKIES_SENT: &str = "TcpExtSyncookiesSent";
-pub const COOKIES_VALID: &str = "TcpExtSyncookiesRecv";
 
 /// Facts, or what keeps a case from being judged; by label.
 pub type Cases = Vec<(String, Result<Facts, String>)>;

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::facts::{Facts, Phase};
-use super::judge::{COOKIES_SENT, COOKIES_VALID, FULL_DROP};
+use super::facts::{COOKIES_SENT, COOKIES_VALID, FULL_DROP, Facts, Phase};
 use super::options::{names_text, seen};
 use crate::evidence::ledger::{Ledger, Table};
 

@@ -30,8 +30,16 @@ use crate::trace::{Context, Ending, Fold, LabOption, LabOptions, Outcome, Trace,
 pub struct SynQueue;
 pub static SYN_QUEUE: SynQueue = SynQueue;
 
-/// Needed ones first.
-static HOOKS: &[&str] = &["timer_start", "surgeon", "tcp_state"];
+/// Needed ones first; then what is looked at as well where functions can be probed.
+static HOOKS: &[&str] = &[
+    "timer_start",
+    "surgeon",
+    "tcp_conn_request",
+    "cookie_v4_init_sequence",
+    "cookie_v6_init_sequence",
+    "cookie_v4_check",
+    "cookie_v6_check",
+];
 
 impl Trace for SynQueue {
     fn name(&self) -> &'static str {
@@ -85,18 +93,27 @@ impl Trace for SynQueue {
         Ok(serde_json::to_value(cases::Plan::new(options)?)?)
     }
 
-    fn fold(&self, _context: &Context) -> Box<dyn Fold> {
-        Box::new(LabFold(Cases::default()))
+    fn fold(&self, context: &Context) -> Box<dyn Fold> {
+        let attached = |name: &&str| context.attached.iter().any(|own| own == name);
+        Box::new(LabFold {
+            cases: Cases::default(),
+            functions: facts::FUNCTIONS.iter().all(|name| attached(&name)),
+        })
     }
 }
 
-struct LabFold(Cases);
+struct LabFold {
+    cases: Cases,
+    functions: bool,
+}
 
 const EVIDENCE: &str = "request timers, packets and the namespace's counters";
+const WITH_FUNCTIONS: &str =
+    "request timers, packets, the namespace's counters, tcp_conn_request and the cookie functions";
 
 impl Fold for LabFold {
     fn item(&mut self, item: &Item) {
-        self.0.item(item);
+        self.cases.item(item);
     }
 
     fn interim(&self) -> Ledger {
@@ -105,17 +122,22 @@ impl Fold for LabFold {
 
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
         let cases: judge::Cases = self
-            .0
+            .cases
             .logs()
-            .map(|log| (log.label.clone(), facts::read(log)))
+            .map(|log| (log.label.clone(), facts::read(log, self.functions)))
             .collect();
         let whole: Vec<&facts::Facts> = cases
             .iter()
             .filter_map(|(_, its)| its.as_ref().ok())
             .collect();
+        let evidence = if self.functions {
+            WITH_FUNCTIONS
+        } else {
+            EVIDENCE
+        };
         Outcome {
             ledger: ledger::ledger(&whole),
-            findings: judge::judge(&cases, ending.blocks(&[]).as_ref(), EVIDENCE),
+            findings: judge::judge(&cases, ending.blocks(&[]).as_ref(), evidence),
         }
     }
 }

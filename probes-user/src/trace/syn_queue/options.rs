@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use probes_common::tcp::{OPT_SACK, OPT_TSTAMP, OPT_WSCALE};
 use serde_json::{Map, Value, json};
 
-use super::facts::{Facts, Phase};
-use super::judge::{COOKIES_VALID, Judged};
+use super::facts::{COOKIES_VALID, Facts, Phase};
+use super::judge::Judged;
 use crate::evidence::ClaimResult;
 use crate::lab::queue::socket::{Info, SACK, TIMESTAMPS, WINDOW_SCALE};
 
