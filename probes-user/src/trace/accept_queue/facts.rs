@@ -104,7 +104,7 @@ fn watched(log: &CaseLog, mut facts: Facts, (met, to): (u64, u64)) -> Facts {
             Body::TcpSynack(synack) if synack.id.remote_port == CLIENT_PORT => {
                 facts.resends += u64::from(meeting);
             }
-            Body::TcpTimer(timer) if timer.id.remote_port == CLIENT_PORT => {
+            Body::TcpTimer(timer) if timer.id.remote_port == CLIENT_PORT && time < to => {
                 let kind = (timer.which, timer.action, timer.id.local_port);
                 facts.requested |= kind == (TIMER_REQUEST, TIMER_STARTED, PORT);
             }

@@ -22,6 +22,8 @@ use crate::lab::script::Stage;
 use crate::lab::surgeon::{self, Rule};
 
 const OVERFLOWS: &str = "TcpExtListenOverflows";
+/// Of SYNs and SYN-ACKs; the client resends none once it is connected.
+const SYN_RESENDS: &str = "TcpExtTCPSynRetrans";
 /// More than any queue of the lab takes.
 const MOST: usize = 300;
 /// For what must not come.
@@ -170,11 +172,10 @@ impl<'a> Scene<'a> {
     /// The server's answer to a request whose ACK it dropped: a second has to pass.
     fn resent(&mut self) -> Result<()> {
         self.stage.act(RESENDING, json!({}));
-        self.stage
-            .wait("the ACK to a resent SYN-ACK is dropped too", || {
-                let resent = self.grown("TcpRetransSegs")?;
-                Ok((resent > 0 && self.grown(OVERFLOWS)? > 0).then_some(()))
-            })?;
+        self.stage.wait("the server resends its SYN-ACK", || {
+            Ok((self.grown(SYN_RESENDS)? > 0).then_some(()))
+        })?;
+        self.stage.linger(SILENCE)?;
         self.stand(RESENT)
     }
 
