@@ -19,6 +19,7 @@ pub mod inject;
 pub mod link;
 pub mod netlink;
 pub mod netns;
+pub mod queue;
 pub mod sandbox;
 pub mod script;
 pub mod shared;

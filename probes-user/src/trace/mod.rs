@@ -13,12 +13,14 @@ use crate::stream::Item;
 
 pub mod accept_herd;
 pub mod backoff;
+pub mod accept_queue;
 pub mod epoll_herd;
 pub mod herd;
 pub mod reuse_port;
 pub mod scripted;
 pub mod syn_retry;
 pub mod synack_retry;
+pub mod syn_queue;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
@@ -28,6 +30,8 @@ pub static TRACES: &[&dyn Trace] = &[
     &reuse_port::REUSE_PORT,
     &syn_retry::SYN_RETRY,
     &synack_retry::SYNACK_RETRY,
+    &syn_queue::SYN_QUEUE,
+    &accept_queue::ACCEPT_QUEUE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use crate::context::Test;
 use crate::tests;
 
 mod accounts;
+mod accept_queue;
 mod bad_input;
 mod breaking;
 mod commands;
@@ -18,6 +19,7 @@ mod schema;
 mod stats;
 mod syn_retry;
 mod synack_retry;
+mod syn_queue;
 mod targets;
 mod witness;
 
@@ -36,6 +38,9 @@ pub const TESTS: &[Test] = tests![
     schema: reports_of_both_labs_fit_the_schema, an_interrupted_report_fits_the_schema,
         the_report_of_a_watch_fits_the_schema;
     stats: start_up_parts_and_memory_are_shown;
+    syn_queue: a_full_syn_queue_refuses_and_cookies_get_past_it, a_full_syn_queue_is_told_the_same_beside_noise,
+        a_backlog_of_ones_own_is_the_limit_of_the_flood;
+    accept_queue: a_full_accept_queue_drops_the_ack_or_resets, a_full_accept_queue_is_told_the_same_beside_noise;
     breaking: a_needed_hook_removed_makes_claims_unsupported,
         a_rung_removed_falls_to_the_next_with_the_same_verdicts, an_optional_hook_removed_changes_no_verdict,
         function_probes_removed_change_no_verdict, a_ring_too_small_is_inconclusive,
