@@ -58,6 +58,7 @@ pub fn run(
         options: described(target),
         symbols: started.symbols.clone(),
         attached: started.attached_programs(),
+        enums: started.enums.clone(),
         timeline: options.timeline,
     };
     let mut run = Run::new(kernel, trace, started, context, options)?;
