@@ -182,14 +182,14 @@ fn tie(resend: Resend, earlier: &[Resend], wire: &Wire) -> Resend {
         let sent = wire.of(resend.flow).iter().take_while(before);
         sent.filter(|seen| seen.range().overlaps(resend.range))
     };
-    let lost = copies().rfind(|seen| seen.dropped());
+    let lost = copies().filter(|seen| seen.dropped()).last();
     let needless = got_through(resend.range, copies);
     let answers = || {
         let sent = wire.of(resend.flow.back()).iter().take_while(before);
         sent.filter(|seen| seen.acknowledges(resend.range))
     };
     let unheard = answers().all(Seen::dropped);
-    let ack = answers().next_back().filter(|_| unheard);
+    let ack = answers().last().filter(|_| unheard);
     let tie = match (lost, ack) {
         (Some(lost), _) if !needless => Tie::SegmentLost {
             at: lost.time,
