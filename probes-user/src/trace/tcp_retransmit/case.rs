@@ -96,10 +96,16 @@ fn lost(wire: &Wire) -> Vec<Lost> {
     for (flow, seen) in wire.flows() {
         for (at, one) in seen.iter().enumerate() {
             let range = one.range();
-            let first = seen[..at].iter().all(|other| !other.range().holds(range.start));
+            let first = seen[..at]
+                .iter()
+                .all(|other| !other.range().holds(range.start));
             if one.dropped() && range.holds(range.start) && first {
                 let time = one.time;
-                lost.push(Lost { time, flow: *flow, range });
+                lost.push(Lost {
+                    time,
+                    flow: *flow,
+                    range,
+                });
             }
         }
     }
@@ -109,6 +115,8 @@ fn lost(wire: &Wire) -> Vec<Lost> {
 
 fn acks_dropped(wire: &Wire) -> u64 {
     let pure = |seen: &&Seen| seen.dropped() && !seen.range().holds(seen.packet.seq);
-    let dropped = wire.flows().map(|(_, seen)| seen.iter().filter(pure).count());
+    let dropped = wire
+        .flows()
+        .map(|(_, seen)| seen.iter().filter(pure).count());
     dropped.sum::<usize>() as u64
 }

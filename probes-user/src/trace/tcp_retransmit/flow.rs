@@ -1,7 +1,6 @@
 //! The two ends of a connection, and the packets of each direction as the surgeon saw them.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use probes_common::tcp::{PACKET_DROPPED, Packet, SockId};
 
@@ -10,9 +9,7 @@ use crate::stream::{Body, Event};
 
 pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
-pub const RST: u8 = 4;
 pub const ACK: u8 = 16;
-const AF_INET: u16 = 2;
 
 /// One direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,18 +47,6 @@ impl Flow {
             ..self
         }
     }
-}
-
-/// `10.0.0.1:80`, `[::1]:80`
-pub fn told(family: u16, address: &[u8; 16], port: u16) -> String {
-    let ip = match family {
-        AF_INET => {
-            let [a, b, c, d, ..] = *address;
-            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-        }
-        _ => IpAddr::V6(Ipv6Addr::from(*address)),
-    };
-    std::net::SocketAddr::new(ip, port).to_string()
 }
 
 /// A packet at a time.

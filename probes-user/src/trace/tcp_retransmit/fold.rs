@@ -1,9 +1,9 @@
 //! The fold of a lab run: the stream by case, judged at the end.
 
+use super::Plan;
 use super::case::Judged;
 use super::ledger::ledger;
 use super::verdict::{Clock, judge};
-use super::Plan;
 use crate::evidence::Ledger;
 use crate::stream::Item;
 use crate::trace::scripted::Cases;

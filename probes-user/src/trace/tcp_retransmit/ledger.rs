@@ -36,10 +36,15 @@ fn causes(cases: &[Judged]) -> Table {
     columns.push(("needless_count", "needless"));
     let mut table = Table::new("causes", "Resends by cause", &columns);
     for case in cases {
-        let mut row = vec![json!(case.label), json!(case.lost.len() as u64 + case.acks_dropped)];
+        let mut row = vec![
+            json!(case.label),
+            json!(case.lost.len() as u64 + case.acks_dropped),
+        ];
         let count = |cause| case.resends.iter().filter(|its| its.cause == cause).count();
         row.extend(Cause::ALL.map(|cause| json!(count(cause))));
-        row.push(json!(case.resends.iter().filter(|its| its.needless).count()));
+        row.push(json!(
+            case.resends.iter().filter(|its| its.needless).count()
+        ));
         table.rows.push(row);
     }
     table
@@ -62,7 +67,9 @@ fn resends(cases: &[Judged], clock: &Clock) -> Table {
     ];
     let mut table = Table::new("resends", "Each resend and the loss it answers", &columns);
     for case in cases {
-        table.rows.extend(case.resends.iter().map(|its| row(case, its, clock)));
+        table
+            .rows
+            .extend(case.resends.iter().map(|its| row(case, its, clock)));
     }
     table
 }
@@ -83,7 +90,9 @@ fn row(case: &Judged, its: &Resend, clock: &Clock) -> Vec<Value> {
         json!(its.range.end.wrapping_sub(its.range.start)),
         json!(its.copy),
         json!(lost),
-        its.tie.lost_at().map_or(Value::Null, |at| json!(ms(its.time.saturating_sub(at)))),
+        its.tie
+            .lost_at()
+            .map_or(Value::Null, |at| json!(ms(its.time.saturating_sub(at)))),
         jiffies(its.waited),
         jiffies(its.armed),
         json!(its.srtt_us),
@@ -121,10 +130,14 @@ fn remarks(cases: &[Judged]) -> Vec<String> {
     let failed = all().filter(|its| its.err != 0).count();
     let mut remarks = Vec::new();
     if unknown > 0 {
-        remarks.push(format!("{unknown} resends of unknown cause: neither stack nor socket told"));
+        remarks.push(format!(
+            "{unknown} resends of unknown cause: neither stack nor socket told"
+        ));
     }
     if failed > 0 {
-        remarks.push(format!("{failed} resends were not sent after all: the way out refused them"));
+        remarks.push(format!(
+            "{failed} resends were not sent after all: the way out refused them"
+        ));
     }
     remarks
 }

@@ -74,7 +74,10 @@ impl Trace for TcpRetransmit {
     }
 
     fn examples(&self) -> &'static [(&'static str, &'static str)] {
-        &[("--variant everything", "only the time-outs, over IPv4 and IPv6")]
+        &[(
+            "--variant everything",
+            "only the time-outs, over IPv4 and IPv6",
+        )]
     }
 
     fn watching(&self) -> Watching {

@@ -17,7 +17,11 @@ const PROBE_SLACK: u64 = 3;
 /// A tail-loss probe goes out on silence: one that nothing explains is counted, and refutes nothing.
 pub fn tied(case: &Judged, _: &Clock, numbers: &mut Numbers) -> Said {
     let untied = |its: &&Resend| its.tie == Tie::Nothing;
-    let probes = case.resends.iter().filter(untied).filter(|its| its.cause == Cause::TailProbe);
+    let probes = case
+        .resends
+        .iter()
+        .filter(untied)
+        .filter(|its| its.cause == Cause::TailProbe);
     let lost = |tie: fn(&Tie) -> bool| case.resends.iter().filter(|its| tie(&its.tie)).count();
     let of_segment = lost(|tie| matches!(tie, Tie::SegmentLost { .. }));
     let of_ack = lost(|tie| matches!(tie, Tie::AckLost { .. }));
@@ -28,7 +32,11 @@ pub fn tied(case: &Judged, _: &Clock, numbers: &mut Numbers) -> Said {
     if case.resends.is_empty() {
         return Said::inconclusive("nothing was resent although segments were dropped");
     }
-    let mut others = case.resends.iter().filter(untied).filter(|its| its.cause != Cause::TailProbe);
+    let mut others = case
+        .resends
+        .iter()
+        .filter(untied)
+        .filter(|its| its.cause != Cause::TailProbe);
     match others.next() {
         Some(its) => Said::refuted(format!(
             "a resend ({}) of bytes {} to {} although nothing of them was dropped",
@@ -51,9 +59,16 @@ pub fn backs_off(case: &Judged, clock: &Clock, numbers: &mut Numbers) -> Said {
     if waits.len() != STEPS + 1 {
         return Said::inconclusive("a wait's start was not seen");
     }
-    let told = waits.iter().map(|wait| ms(clock.ns(*wait))).collect::<Vec<_>>();
+    let told = waits
+        .iter()
+        .map(|wait| ms(clock.ns(*wait)))
+        .collect::<Vec<_>>();
     numbers.insert("armed_ms".to_owned(), json!(told));
-    let measured = timed.iter().filter_map(|its| its.waited_ns).map(ms).collect::<Vec<_>>();
+    let measured = timed
+        .iter()
+        .filter_map(|its| its.waited_ns)
+        .map(ms)
+        .collect::<Vec<_>>();
     numbers.insert("waited_ms".to_owned(), json!(measured));
     let steps: Vec<u8> = timed.iter().map(|its| its.backoff).collect();
     if steps != [0, 1, 2] {
@@ -65,17 +80,24 @@ pub fn backs_off(case: &Judged, clock: &Clock, numbers: &mut Numbers) -> Said {
     let most = clock.jiffies(case.rto_max_ns());
     let doubles = |pair: &[u64]| pair[1].abs_diff((2 * pair[0]).min(most)) <= 1;
     if !waits.windows(2).all(doubles) {
-        return Said::refuted(format!("waits armed for {told:?} ms"));
+        return Said::refuted(format!("waits armed for {} ms", list(&told)));
     }
     if let Some(its) = timed.iter().find(|its| early(its, clock)) {
         return Said::refuted(format!("step {} came before its time", its.backoff));
     }
-    Said::holds(format!("waits armed for {told:?} ms, measured {measured:?}"))
+    Said::holds(format!(
+        "waits armed for {} ms, measured {} ms",
+        list(&told),
+        list(&measured)
+    ))
 }
 
 pub fn tail(case: &Judged, clock: &Clock, numbers: &mut Numbers) -> Said {
     let [other, last] = case.lost.as_slice() else {
-        return Said::inconclusive(format!("{} segments were dropped instead of 2", case.lost.len()));
+        return Said::inconclusive(format!(
+            "{} segments were dropped instead of 2",
+            case.lost.len()
+        ));
     };
     let Some(first) = case.resends.first() else {
         return Said::refuted("nothing was resent");
@@ -143,13 +165,22 @@ pub fn fast(case: &Judged, _: &Clock, numbers: &mut Numbers) -> Said {
                 waits.push(ms(one.time - lost.time));
                 causes.push(one.cause.name());
             }
-            [one] => return Said::refuted(format!("a dropped segment resent by {}", one.cause.name())),
-            several => return Said::refuted(format!("a dropped segment resent {} times", several.len())),
+            [one] => {
+                return Said::refuted(format!("a dropped segment resent by {}", one.cause.name()));
+            }
+            several => {
+                return Said::refuted(format!("a dropped segment resent {} times", several.len()));
+            }
         }
     }
     numbers.insert("waited_ms".to_owned(), json!(waits));
     numbers.insert("recovered_count".to_owned(), json!(waits.len()));
-    Said::holds(format!("{} of {}, after {waits:?} ms", waits.len(), case.lost.len()))
+    Said::holds(format!(
+        "{} of {}, after {} ms",
+        waits.len(),
+        case.lost.len(),
+        list(&waits)
+    ))
 }
 
 pub fn three(case: &Judged, _: &Clock, numbers: &mut Numbers) -> Said {
@@ -172,10 +203,12 @@ pub fn three(case: &Judged, _: &Clock, numbers: &mut Numbers) -> Said {
     numbers.insert("waited_ms".to_owned(), json!(waits));
     let sooner = causes.iter().filter(|cause| **cause != Cause::Rto).count();
     numbers.insert("before_rto_count".to_owned(), json!(sooner));
-    let names: Vec<&str> = causes.iter().map(|cause| cause.name()).collect();
+    let mut names: Vec<&str> = causes.iter().map(|cause| cause.name()).collect();
+    names.dedup();
+    let told = format!("resent by {} after {} ms", names.join(", "), list(&waits));
     match sooner {
-        0 => Said::holds(format!("resent by {names:?}")),
-        _ => Said::refuted(format!("resent by {names:?} after {waits:?} ms, one later segment telling of it")),
+        0 => Said::holds(told),
+        _ => Said::refuted(format!("{told}, one later segment telling of each")),
     }
 }
 
@@ -184,7 +217,9 @@ fn flights(case: &Judged) -> Result<(), Said> {
     let flights = super::lab::FLIGHTS;
     match case.lost.len() {
         lost if lost == flights => Ok(()),
-        lost => Err(Said::inconclusive(format!("{lost} segments dropped instead of {flights}"))),
+        lost => Err(Said::inconclusive(format!(
+            "{lost} segments dropped instead of {flights}"
+        ))),
     }
 }
 
@@ -232,7 +267,9 @@ pub fn needless(case: &Judged, _: &Clock, numbers: &mut Numbers) -> Said {
     // The first acknowledgement that was dropped carried none: of the segment itself.
     let unheard = case.acks_dropped.saturating_sub(1);
     numbers.insert("dsack_lost_count".to_owned(), json!(unheard));
-    let say = format!("{needless} of {resends} resends needless, {told} D-SACKs sent, {unheard} dropped, {heard} heard");
+    let say = format!(
+        "{needless} of {resends} resends needless, {told} D-SACKs sent, {unheard} dropped, {heard} heard"
+    );
     if resends == 0 {
         return Said::inconclusive("nothing was resent although acknowledgements were dropped");
     }
@@ -253,6 +290,11 @@ fn early(its: &Resend, clock: &Clock) -> bool {
         (Some(armed), Some(waited)) => waited + clock.jiffy_ns < clock.ns(armed),
         _ => false,
     }
+}
+
+fn list(values: &[f64]) -> String {
+    let values: Vec<String> = values.iter().map(f64::to_string).collect();
+    values.join(", ")
 }
 
 /// Milliseconds with three digits.

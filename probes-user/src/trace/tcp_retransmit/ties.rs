@@ -102,7 +102,12 @@ pub fn resends(events: &[Event], symbols: &[Symbol]) -> Vec<Resend> {
     let next: Vec<Option<u64>> = found
         .iter()
         .enumerate()
-        .map(|(at, one)| found[at + 1..].iter().find(|o| o.sock == one.sock).map(|o| o.time))
+        .map(|(at, one)| {
+            found[at + 1..]
+                .iter()
+                .find(|o| o.sock == one.sock)
+                .map(|o| o.time)
+        })
         .collect();
     for (resend, next) in found.iter_mut().zip(next) {
         resend.armed = armed_after(resend, next, timers.get(&resend.sock));
@@ -137,7 +142,10 @@ fn of_segment(time: u64, its: &TcpRetransmit, symbols: &[Symbol]) -> Resend {
 fn of_synack(time: u64, its: &TcpSynack, wire: &Wire) -> Resend {
     let flow = Flow::sent_by(&its.id);
     let both = SYN | ACK;
-    let first = wire.of(flow).iter().find(|seen| seen.packet.flags & both == both);
+    let first = wire
+        .of(flow)
+        .iter()
+        .find(|seen| seen.packet.flags & both == both);
     Resend {
         range: Range::new(first.map_or(0, |seen| seen.packet.seq), 1),
         backoff: u8::try_from(its.num_timeout).unwrap_or(u8::MAX),
@@ -170,9 +178,8 @@ fn bare(time: u64, flow: Flow, sock: u64, cause: Cause, by: By) -> Resend {
 
 fn tie(resend: Resend, earlier: &[Resend], wire: &Wire) -> Resend {
     let first = resend.range.start;
-    let of_byte = |other: &&Resend| {
-        other.flow == resend.flow && other.range.holds(first) && other.err == 0
-    };
+    let of_byte =
+        |other: &&Resend| other.flow == resend.flow && other.range.holds(first) && other.err == 0;
     let copy = earlier.iter().filter(of_byte).count() + 1;
     let own = wire.copies(resend.flow, first).nth(copy);
     // What was lost must have been sent before this copy was.

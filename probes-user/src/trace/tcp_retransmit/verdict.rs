@@ -67,15 +67,51 @@ impl Clock {
 }
 
 const RULES: [Rule; 9] = [
-    Rule { id: claims::TIED, on: None, judge: rules::tied },
-    Rule { id: claims::BACKS_OFF, on: Some(Loss::Everything), judge: rules::backs_off },
-    Rule { id: claims::TAIL, on: Some(Loss::Tail), judge: rules::tail },
-    Rule { id: claims::LONE, on: Some(Loss::Lone), judge: rules::lone },
-    Rule { id: claims::FAST, on: Some(Loss::Middle), judge: rules::fast },
-    Rule { id: claims::THREE, on: Some(Loss::FirstOfTwo), judge: rules::three },
-    Rule { id: claims::SYN, on: Some(Loss::Syn), judge: rules::syn },
-    Rule { id: claims::SYN_ACK, on: Some(Loss::SynAck), judge: rules::syn_ack },
-    Rule { id: claims::NEEDLESS, on: Some(Loss::Acks), judge: rules::needless },
+    Rule {
+        id: claims::TIED,
+        on: None,
+        judge: rules::tied,
+    },
+    Rule {
+        id: claims::BACKS_OFF,
+        on: Some(Loss::Everything),
+        judge: rules::backs_off,
+    },
+    Rule {
+        id: claims::TAIL,
+        on: Some(Loss::Tail),
+        judge: rules::tail,
+    },
+    Rule {
+        id: claims::LONE,
+        on: Some(Loss::Lone),
+        judge: rules::lone,
+    },
+    Rule {
+        id: claims::FAST,
+        on: Some(Loss::Middle),
+        judge: rules::fast,
+    },
+    Rule {
+        id: claims::THREE,
+        on: Some(Loss::FirstOfTwo),
+        judge: rules::three,
+    },
+    Rule {
+        id: claims::SYN,
+        on: Some(Loss::Syn),
+        judge: rules::syn,
+    },
+    Rule {
+        id: claims::SYN_ACK,
+        on: Some(Loss::SynAck),
+        judge: rules::syn_ack,
+    },
+    Rule {
+        id: claims::NEEDLESS,
+        on: Some(Loss::Acks),
+        judge: rules::needless,
+    },
 ];
 
 /// `asked`: the labels of the cases that were asked for; a claim none of whose cases was is not judged.
@@ -130,9 +166,16 @@ fn one(rule: &Rule, cases: &[Judged], label: &str, clock: &Clock, numbers: &mut 
     let said = (rule.judge)(case, clock, &mut own);
     for (name, value) in own {
         // Counts are added up over the cases, other numbers stand for themselves.
-        match (name.ends_with("_count"), numbers.get(&name).and_then(Value::as_u64), value.as_u64()) {
+        match (
+            name.ends_with("_count"),
+            numbers.get(&name).and_then(Value::as_u64),
+            value.as_u64(),
+        ) {
             (true, before, Some(more)) => numbers.insert(name, json!(before.unwrap_or(0) + more)),
-            _ => numbers.insert(format!("{}_{name}", case.label.replace(['/', '-'], "_")), value),
+            _ => numbers.insert(
+                format!("{}_{name}", case.label.replace(['/', '-'], "_")),
+                value,
+            ),
         };
     }
     said

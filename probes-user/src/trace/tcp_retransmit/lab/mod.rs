@@ -13,7 +13,7 @@ use crate::lab::netns::{no_offload, set_mtu};
 use crate::lab::script::{Case, ScriptLab, Stage};
 use crate::lab::surgeon::{Rule, Segment};
 use crate::trace::LabOptions;
-use pair::{Door, Family, Pair, TcpInfo, listen};
+use pair::{Account, Door, Family, Pair, TcpInfo, listen};
 
 mod pair;
 
@@ -104,18 +104,20 @@ pub fn open(options: &LabOptions) -> Box<dyn Lab> {
     let cases = all.filter(|(loss, family)| options.wants(&loss.label(*family)));
     let cases = cases.map(|(loss, family)| {
         // What the claims rest on is as the kernel sets it; the host may have changed it.
-        Case::new(loss.label(family), BUDGET, move |stage| script(loss, family, stage))
-            .sysctl("net.ipv4.tcp_early_retrans", 3)
-            .sysctl("net.ipv4.tcp_recovery", 1)
-            .sysctl("net.ipv4.tcp_sack", 1)
-            .sysctl("net.ipv4.tcp_dsack", 1)
-            .sysctl("net.ipv4.tcp_timestamps", 1)
-            .sysctl("net.ipv4.tcp_frto", 2)
-            .sysctl("net.ipv4.tcp_no_metrics_save", 1)
-            .sysctl("net.ipv4.tcp_syncookies", 0)
-            .sysctl("net.ipv4.tcp_congestion_control", "reno")
-            .sysctl("net.ipv4.tcp_rto_min_us?", 200_000)
-            .sysctl("net.ipv4.tcp_rto_max_ms?", 120_000)
+        Case::new(loss.label(family), BUDGET, move |stage| {
+            script(loss, family, stage)
+        })
+        .sysctl("net.ipv4.tcp_early_retrans", 3)
+        .sysctl("net.ipv4.tcp_recovery", 1)
+        .sysctl("net.ipv4.tcp_sack", 1)
+        .sysctl("net.ipv4.tcp_dsack", 1)
+        .sysctl("net.ipv4.tcp_timestamps", 1)
+        .sysctl("net.ipv4.tcp_frto", 2)
+        .sysctl("net.ipv4.tcp_no_metrics_save", 1)
+        .sysctl("net.ipv4.tcp_syncookies", 0)
+        .sysctl("net.ipv4.tcp_congestion_control", "reno")
+        .sysctl("net.ipv4.tcp_rto_min_us?", 200_000)
+        .sysctl("net.ipv4.tcp_rto_max_ms?", 120_000)
     });
     Box::new(ScriptLab::new(cases.collect()))
 }
@@ -123,72 +125,72 @@ pub fn open(options: &LabOptions) -> Box<dyn Lab> {
 fn script(loss: Loss, family: Family, stage: &mut Stage) -> Result<()> {
     set_mtu("lo", MTU)?;
     no_offload("lo")?;
-    let surgeon = stage.view();
-    surgeon.operate("lo")?;
-    surgeon.set_rules(&[])?;
-    match loss {
-        Loss::Syn | Loss::SynAck => return handshake(loss, family, stage),
-        _ => {}
+    stage.view().operate("lo")?;
+    let mut account = Account::default();
+    // A loss halves the window: only a connection's first flight goes out as a whole.
+    let connections = match loss {
+        Loss::Middle | Loss::FirstOfTwo => FLIGHTS,
+        _ => 1,
+    };
+    for connection in 0..connections {
+        stage.progress(connection as u64, connections as u64);
+        stage.view().set_rules(&[])?;
+        let pair = match loss {
+            Loss::Syn | Loss::SynAck => handshake(loss, family, stage)?,
+            _ => established(loss, family, stage)?,
+        };
+        pair.settle(stage, &mut account)?;
     }
+    account.note(stage);
+    Ok(())
+}
+
+fn established(loss: Loss, family: Family, stage: &Stage) -> Result<Pair> {
     let mut pair = Pair::warm(stage, family)?;
     let data = Rule::new(1, Segment::Data).to(pair.port);
-    match loss {
-        Loss::Middle => {
-            for _ in 0..FLIGHTS {
-                flight(stage, &mut pair, SEGMENTS, &[data.kth(MIDDLE)])?;
-                pair.all_acknowledged(stage)?;
-            }
-        }
-        Loss::FirstOfTwo => {
-            for _ in 0..FLIGHTS {
-                flight(stage, &mut pair, 2, &[data.kth(1)])?;
-                pair.all_acknowledged(stage)?;
-            }
-        }
+    let (segments, rule) = match loss {
+        Loss::Middle => (SEGMENTS, data.kth(MIDDLE)),
+        Loss::FirstOfTwo => (2, data.kth(1)),
+        Loss::Lone => (1, data.kth(1)),
         Loss::Tail => {
-            let last_two = Rule {
-                skip: SEGMENTS as u32 - 2,
-                drop: 2,
-                ..data
-            };
-            flight(stage, &mut pair, SEGMENTS, &[last_two])?;
+            let skip = SEGMENTS as u32 - 2;
+            (
+                SEGMENTS,
+                Rule {
+                    skip,
+                    drop: 2,
+                    ..data
+                },
+            )
         }
-        Loss::Lone => flight(stage, &mut pair, 1, &[data.kth(1)])?,
-        Loss::Everything => {
-            flight(stage, &mut pair, 1, &[data])?;
-            stage.wait("the time-outs have come", || {
-                let info = TcpInfo::of(&pair.client)?;
-                Ok((info.backoff >= TIMEOUTS).then_some(()))
-            })?;
-            surgeon_lets_all_pass(stage)?;
-        }
-        Loss::Acks => {
-            let acks = Rule::new(1, Segment::PureAck).from(pair.port);
-            flight(stage, &mut pair, 1, &[acks])?;
-            // The segment's own, and that of one resend.
-            stage.wait("two acknowledgements are lost", || {
-                let counts = stage.view().rule_counts()?;
-                let dropped = counts.first().map_or(0, |its| its.dropped);
-                Ok((dropped >= 2).then_some(()))
-            })?;
-            surgeon_lets_all_pass(stage)?;
-        }
-        Loss::Syn | Loss::SynAck => {}
-    }
-    pair.settle(stage)
-}
-
-fn flight(stage: &Stage, pair: &mut Pair, segments: usize, rules: &[Rule]) -> Result<()> {
-    stage.view().set_rules(rules)?;
+        Loss::Acks => (1, Rule::new(1, Segment::PureAck).from(pair.port)),
+        Loss::Everything | Loss::Syn | Loss::SynAck => (1, data),
+    };
+    stage.view().set_rules(&[rule])?;
     stage.act(FLIGHT, json!({ "segments": segments }));
-    pair.send(segments)
+    pair.send(segments)?;
+    match loss {
+        Loss::Everything => stage.wait("the time-outs have come", || {
+            let info = TcpInfo::of(&pair.client)?;
+            Ok((info.backoff >= TIMEOUTS).then_some(()))
+        })?,
+        // The segment's own, and that of one resend.
+        Loss::Acks => stage.wait("two acknowledgements are lost", || {
+            let counts = stage.view().rule_counts()?;
+            Ok(counts
+                .first()
+                .is_some_and(|its| its.dropped >= 2)
+                .then_some(()))
+        })?,
+        _ => {}
+    }
+    if matches!(loss, Loss::Everything | Loss::Acks) {
+        stage.view().set_rules(&[])?;
+    }
+    Ok(pair)
 }
 
-fn surgeon_lets_all_pass(stage: &Stage) -> Result<()> {
-    stage.view().set_rules(&[])
-}
-
-fn handshake(loss: Loss, family: Family, stage: &Stage) -> Result<()> {
+fn handshake(loss: Loss, family: Family, stage: &Stage) -> Result<Pair> {
     let (listener, address) = listen(family)?;
     let syn = Rule::new(1, Segment::Syn).to(address.port());
     let syn_ack = Rule::new(2, Segment::SynAck).from(address.port());
@@ -198,9 +200,8 @@ fn handshake(loss: Loss, family: Family, stage: &Stage) -> Result<()> {
     };
     stage.view().set_rules(rules)?;
     stage.act(FLIGHT, json!({ "segments": 0 }));
-    let pair = Door::knock(listener, address)?.enter(stage)?;
-    surgeon_lets_all_pass(stage)?;
-    let mut pair = pair;
+    let mut pair = Door::knock(listener, address)?.enter(stage)?;
+    stage.view().set_rules(&[])?;
     pair.send(1)?;
-    pair.settle(stage)
+    Ok(pair)
 }

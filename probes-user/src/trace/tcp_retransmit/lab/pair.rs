@@ -188,7 +188,10 @@ impl Pair {
         let flight: Vec<u8> = (self.sent..self.sent + segments * mss).map(byte).collect();
         let taken = self.client.write(&flight).context("could not send")?;
         if taken != flight.len() {
-            bail!("only {taken} of {} bytes could be sent at once", flight.len());
+            bail!(
+                "only {taken} of {} bytes could be sent at once",
+                flight.len()
+            );
         }
         self.sent += taken;
         Ok(())
@@ -203,11 +206,11 @@ impl Pair {
         })
     }
 
-    /// Reads what came, compares it byte by byte with what was said, and tells what both sockets count.
+    /// Reads what came, compares it byte by byte with what was said, and adds what the client's socket counts.
     ///
     /// # Errors
     /// Not everything comes.
-    pub fn settle(mut self, stage: &Stage) -> Result<()> {
+    pub fn settle(mut self, stage: &Stage, account: &mut Account) -> Result<()> {
         self.all_acknowledged(stage)?;
         let mut came = Vec::new();
         let mut part = vec![0; 1 << 16];
@@ -220,15 +223,38 @@ impl Pair {
             }
             Ok((came.len() >= self.sent).then_some(()))
         })?;
-        let intact = came.len() == self.sent && came.iter().enumerate().all(|(at, b)| *b == byte(at));
+        let said = came.iter().enumerate().all(|(at, its)| *its == byte(at));
         let info = TcpInfo::of(&self.client)?;
+        account.connections += 1;
+        account.bytes += self.sent;
+        account.damaged += usize::from(!said || came.len() != self.sent);
+        account.total_retrans += info.total_retrans;
+        account.dsack_dups += info.dsack_dups;
+        Ok(())
+    }
+}
+
+/// What the script itself knows of its connections at the end.
+#[derive(Debug, Default)]
+pub struct Account {
+    pub connections: usize,
+    pub bytes: usize,
+    /// Connections whose content was not what was sent.
+    pub damaged: usize,
+    /// Sums of the clients' `tcpi_total_retrans` and `tcpi_dsack_dups`.
+    pub total_retrans: u32,
+    pub dsack_dups: u32,
+}
+
+impl Account {
+    pub fn note(&self, stage: &Stage) {
         let data = json!({
-            "sent_bytes": self.sent,
-            "intact": intact,
-            "total_retrans": info.total_retrans,
-            "dsack_dups": info.dsack_dups,
+            "connections": self.connections,
+            "bytes": self.bytes,
+            "intact": self.connections > 0 && self.damaged == 0,
+            "total_retrans": self.total_retrans,
+            "dsack_dups": self.dsack_dups,
         });
         stage.note(super::SETTLED, data);
-        Ok(())
     }
 }

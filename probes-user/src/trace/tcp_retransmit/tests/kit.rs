@@ -24,7 +24,11 @@ pub const OPEN: u8 = 0;
 pub const RECOVERY: u8 = 3;
 pub const LOSS: u8 = 4;
 
-pub const BY_RTO: &[&str] = &["tcp_retransmit_timer", "tcp_write_timer_handler", "tcp_write_timer"];
+pub const BY_RTO: &[&str] = &[
+    "tcp_retransmit_timer",
+    "tcp_write_timer_handler",
+    "tcp_write_timer",
+];
 pub const BY_PROBE: &[&str] = &["tcp_send_loss_probe", "tcp_write_timer_handler"];
 pub const BY_ACK: &[&str] = &["tcp_xmit_recovery", "tcp_ack", "tcp_rcv_established"];
 
@@ -129,7 +133,11 @@ impl Wire {
             ack,
             flags,
             payload,
-            verdict: if passes { PACKET_PASSED } else { PACKET_DROPPED },
+            verdict: if passes {
+                PACKET_PASSED
+            } else {
+                PACKET_DROPPED
+            },
             rule: u32::from(!passes),
             ..Packet::default()
         };
@@ -176,7 +184,14 @@ impl Wire {
         self.timer(time, SOCK, TIMER_WRITE, TIMER_EXPIRED, 0)
     }
 
-    pub fn timer(&mut self, time: u64, sock: u64, which: u8, action: u8, timeout: u64) -> &mut Wire {
+    pub fn timer(
+        &mut self,
+        time: u64,
+        sock: u64,
+        which: u8,
+        action: u8,
+        timeout: u64,
+    ) -> &mut Wire {
         let timer = TcpTimer {
             id: SockId { sock, ..id() },
             which,

@@ -5,11 +5,11 @@ use proptest::prelude::*;
 
 use super::kit::*;
 use crate::stream::Event;
+use crate::trace::scripted::CaseLog;
 use crate::trace::tcp_retransmit::case::Judged;
 use crate::trace::tcp_retransmit::ledger::ledger;
 use crate::trace::tcp_retransmit::ties::resends;
 use crate::trace::tcp_retransmit::verdict::Clock;
-use crate::trace::scripted::CaseLog;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -62,7 +62,10 @@ fn tables(events: Vec<Event>) -> crate::evidence::Ledger {
         events,
         ..CaseLog::default()
     };
-    ledger(&[Judged::new(&log, &symbols())], &Clock { jiffy_ns: 4 * MS })
+    ledger(
+        &[Judged::new(&log, &symbols())],
+        &Clock { jiffy_ns: 4 * MS },
+    )
 }
 
 proptest! {
