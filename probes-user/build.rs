@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// One object for each [[bin]] of probes-ebpf.
-const OBJECTS: [&str; 4] = ["sched", "syscalls", "sock", "waitqueue"];
+const OBJECTS: [&str; 6] = ["sched", "syscalls", "sock", "waitqueue", "tcp", "handshake"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=PROBES_EBPF_DIR");

@@ -53,8 +53,19 @@ pub struct Context {
     pub symbols: Vec<Symbol>,
     /// Names of the programs that attached (`sched_waking`, `sk_data_ready`, `tcp_child_process` …).
     pub attached: Vec<String>,
+    /// Names of the values of enums in events (`skb_drop_reason`, `sk_rst_reason`), as this kernel has them.
+    #[serde(default)]
+    pub enums: std::collections::BTreeMap<String, std::collections::BTreeMap<u32, String>>,
     /// Print one connection as a swim lane: its index in the run.
     pub timeline: Option<u64>,
+}
+
+impl Context {
+    /// The kernel's own name of a value (`SKB_DROP_REASON_NO_SOCKET`), if this kernel has the enum and a
+    /// hook that sends it was asked for.
+    pub fn reason_name(&self, of: &str, value: u32) -> Option<&str> {
+        self.enums.get(of)?.get(&value).map(String::as_str)
+    }
 }
 
 /// How the stream ended. Stored at the tail of a recording.

@@ -114,6 +114,7 @@ pub fn run(
         options: described,
         symbols: started.symbols.clone(),
         attached: started.attached_programs(),
+        enums: started.enums.clone(),
         timeline: options.timeline,
     };
     let mut run = Run::new(kernel, trace, started, context, options)?;
