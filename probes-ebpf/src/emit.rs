@@ -42,13 +42,24 @@ pub fn count_exact(row: u32) {
 /// Sends one record. `fill` writes every byte of the payload.
 #[inline(always)]
 pub fn emit<P: Payload>(fill: impl FnOnce(*mut P)) {
+    emit_of(bpf_get_current_pid_tgid, fill);
+}
+
+/// The same for programs on packets: who is current is a bystander, and 5.10 does not tell them.
+#[inline(always)]
+pub fn emit_packet<P: Payload>(fill: impl FnOnce(*mut P)) {
+    emit_of(|| 0, fill);
+}
+
+#[inline(always)]
+fn emit_of<P: Payload>(current: impl FnOnce() -> u64, fill: impl FnOnce(*mut P)) {
     let kind = P::KIND as u16;
     let Some(mut entry) = EVENTS.reserve::<Record<P>>(0) else {
         count_exact(counter::DROPPED + kind as u32);
         return;
     };
     let record = entry.as_mut_ptr();
-    let pid_tgid = bpf_get_current_pid_tgid();
+    let pid_tgid = current();
     let phase = match control() {
         // SAFETY: user space writes the phase at any time, hence volatile.
         Some(control) => unsafe { core::ptr::read_volatile(&raw const control.phase) },

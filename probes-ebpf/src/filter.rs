@@ -21,6 +21,16 @@ pub fn enabled() -> bool {
     }
 }
 
+/// The network namespace that is followed; 0 = any.
+#[inline(always)]
+pub fn wanted_netns() -> u32 {
+    match control() {
+        // SAFETY: user space writes it at any time, hence volatile.
+        Some(control) => unsafe { core::ptr::read_volatile(&raw const control.netns) },
+        None => 0,
+    }
+}
+
 macro_rules! byte_per_pid {
     ($map:ident, $get:ident, $set:ident) => {
         #[inline(always)]

@@ -13,7 +13,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::event::{DataReady, SockState};
 use probes_ebpf::again::{Turn, takes_transition};
 use probes_ebpf::emit::emit;
-use probes_ebpf::filter::{control, enabled, follow_port, follows_port, watched};
+use probes_ebpf::filter::{enabled, follow_port, follows_port, wanted_netns, watched};
 use probes_ebpf::maps::SLOT;
 use probes_ebpf::offset;
 use probes_ebpf::read::Reads;
@@ -23,15 +23,6 @@ const TCP_SYN_RECV: u8 = 3;
 const TCP_LISTEN: u8 = 10;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-
-#[inline(always)]
-fn wanted_netns() -> u32 {
-    match control() {
-        // SAFETY: user space writes it at any time, hence volatile.
-        Some(control) => unsafe { core::ptr::read_volatile(&raw const control.netns) },
-        None => 0,
-    }
-}
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {

@@ -39,7 +39,7 @@ impl Without {
                 bail!("no hook {program}: `probes doctor` lists them");
             }
             let rung = match rung.map(|name| (name, Rung::from_name(name))) {
-                Some((name, None)) => bail!("no rung {name}: tp_btf, raw_tp, fentry or fexit"),
+                Some((name, None)) => bail!("no rung {name}: tp_btf, raw_tp, fentry, fexit or tc"),
                 Some((_, rung)) => rung,
                 None => None,
             };
@@ -60,7 +60,8 @@ pub struct Attached {
     pub program: &'static str,
     pub rung: Rung,
     fd: OwnedFd,
-    _link: OwnedFd,
+    /// None of a classifier: the interfaces it is put on hold it.
+    _link: Option<OwnedFd>,
 }
 
 impl Attached {
@@ -233,7 +234,7 @@ impl Attacher<'_> {
                 .function(hook.symbol)
                 .filter(|f| f.unique())
                 .map(|f| f.id),
-            Rung::RawTp => Some(0),
+            Rung::RawTp | Rung::Tc => Some(0),
         };
         let Some(id) = id else {
             return Ok(Err(format!("this kernel has no {}", hook.symbol)));
@@ -251,8 +252,11 @@ impl Attacher<'_> {
         };
         let started = Instant::now();
         let name = CString::new(hook.symbol)?;
-        let link =
-            sys::raw_tracepoint_open(fd.as_fd(), (rung == Rung::RawTp).then_some(name.as_c_str()));
+        let by_name = (rung == Rung::RawTp).then_some(name.as_c_str());
+        let link = match rung {
+            Rung::Tc => Ok(None),
+            _ => sys::raw_tracepoint_open(fd.as_fd(), by_name).map(Some),
+        };
         self.spent("attach", started);
         Ok(match link {
             Ok(link) => Ok(Attached {
@@ -297,6 +301,7 @@ fn load(linked: &Linked, hook: &Hook, rung: Rung, id: u32) -> Result<Result<Owne
         Rung::Fentry => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FENTRY),
         Rung::Fexit => (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_FEXIT),
         Rung::RawTp => (sys::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+        Rung::Tc => (sys::BPF_PROG_TYPE_SCHED_CLS, 0),
     };
     let spec = ProgramSpec {
         name: hook.program,

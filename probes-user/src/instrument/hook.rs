@@ -9,6 +9,8 @@ pub enum Rung {
     RawTp,
     Fentry,
     Fexit,
+    /// A classifier on packets: loaded, and attached to an interface only when a lab asks (`instrument::tc`).
+    Tc,
 }
 
 impl Rung {
@@ -18,18 +20,25 @@ impl Rung {
             Rung::RawTp => "raw_tp",
             Rung::Fentry => "fentry",
             Rung::Fexit => "fexit",
+            Rung::Tc => "tc",
         }
     }
 
     /// May the program read typed pointers directly when attached this way?
     pub const fn direct(self) -> bool {
-        !matches!(self, Rung::RawTp)
+        !matches!(self, Rung::RawTp | Rung::Tc)
     }
 
     pub fn from_name(name: &str) -> Option<Rung> {
-        [Rung::TpBtf, Rung::RawTp, Rung::Fentry, Rung::Fexit]
-            .into_iter()
-            .find(|rung| rung.name() == name)
+        [
+            Rung::TpBtf,
+            Rung::RawTp,
+            Rung::Fentry,
+            Rung::Fexit,
+            Rung::Tc,
+        ]
+        .into_iter()
+        .find(|rung| rung.name() == name)
     }
 }
 
@@ -339,8 +348,22 @@ const BRACKET: &str = "a wakeup is tied to its connection by the kernel stack al
 const EXCLUSIVE: &str =
     "whether a wait-queue entry was exclusive is not seen, only how many were woken";
 
+pub static SURGEON: Instrument = Instrument {
+    name: "surgeon",
+    question: "Which TCP packets came in at the lab's interface, and which of them are to be lost?",
+    object: object!("surgeon"),
+    hooks: &[function(
+        "surgeon",
+        "clsact ingress",
+        &[Rung::Tc],
+        "no packet can be lost on purpose, and none is seen",
+    )],
+};
+
 /// Every instrument there is.
-pub static INSTRUMENTS: &[&Instrument] = &[&SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE];
+pub static INSTRUMENTS: &[&Instrument] = &[
+    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON,
+];
 
 /// The hook of this program, with its instrument.
 pub fn hook(program: &str) -> Option<(&'static Instrument, &'static Hook)> {

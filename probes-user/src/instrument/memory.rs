@@ -6,11 +6,14 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
+use anyhow::{Context, Result};
 use probes_common::Control;
 use probes_common::control::SockFilter;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::surgeon::Surgeon;
 use crate::lab::KernelView;
+use crate::lab::surgeon::{Counts, Rule};
 
 /// A shared mapping of a map, or of a part of it.
 #[derive(Debug)]
@@ -81,9 +84,16 @@ pub struct Shared {
     pub(crate) asleep: Mapping,
     pub(crate) pending: Mapping,
     pub(crate) ports: Mapping,
+    pub(crate) surgeon: Option<Surgeon>,
 }
 
 impl Shared {
+    fn surgeon(&self) -> Result<&Surgeon> {
+        self.surgeon.as_ref().context(
+            "no surgeon: the trace does not ask for one, or it was not loaded (`probes doctor` says why)",
+        )
+    }
+
     fn word(&self, offset: usize) -> &AtomicU32 {
         // SAFETY: `offset` is that of an aligned u32 of Control, inside the mapping.
         unsafe { AtomicU32::from_ptr(self.control.as_ptr().add(offset).cast()) }
@@ -190,5 +200,17 @@ impl KernelView for Shared {
     fn set_phase(&self, phase: u32) {
         self.word(std::mem::offset_of!(Control, phase))
             .store(phase, Ordering::SeqCst);
+    }
+
+    fn operate(&self, interface: &str) -> Result<()> {
+        self.surgeon()?.operate(interface)
+    }
+
+    fn set_rules(&self, rules: &[Rule]) -> Result<()> {
+        self.surgeon()?.set_rules(rules)
+    }
+
+    fn rule_counts(&self) -> Result<Vec<Counts>> {
+        self.surgeon()?.rule_counts()
     }
 }

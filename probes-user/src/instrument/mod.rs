@@ -3,9 +3,12 @@
 pub mod attach;
 pub mod counters;
 pub mod hook;
+pub mod lock;
 pub mod memory;
 pub mod object;
+pub mod surgeon;
 pub mod sys;
+pub mod tc;
 
 pub use attach::{Attachment, Setup, Without, attach};
 pub use hook::{Hook, INSTRUMENTS, Instrument, Rung};

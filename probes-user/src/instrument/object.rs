@@ -12,6 +12,7 @@ use probes_common::config::Config;
 use probes_common::{Offsets, control};
 
 use super::hook::Instrument;
+use super::lock::{KEY_TYPE, VALUE_TYPE, locked_value};
 use super::sys::{self, MapSpec};
 
 /// Maps by name, made once and shared by every object that names them.
@@ -26,6 +27,9 @@ pub struct Maps {
 
 /// Maps whose one value has a byte per pid.
 const BYTE_PER_PID: [&str; 4] = ["WATCH", "ASLEEP", "PENDING", "HANDLED"];
+
+/// Maps whose value begins with a `struct bpf_spin_lock`.
+const LOCKED: [&str; 1] = ["RULES"];
 
 impl Maps {
     pub fn new(ring_bytes: u32, pid_bytes: u32) -> Maps {
@@ -53,6 +57,13 @@ impl Maps {
             return Ok(fd.as_raw_fd());
         }
         let pid_map = BYTE_PER_PID.contains(&name);
+        let types = match LOCKED.contains(&name) {
+            true => Some(
+                sys::btf_load(&locked_value(map.value_size()))
+                    .with_context(|| format!("could not describe the BPF map {name}"))?,
+            ),
+            false => None,
+        };
         let ring = map.map_type() == sys::BPF_MAP_TYPE_RINGBUF;
         let spec = MapSpec {
             name,
@@ -69,6 +80,9 @@ impl Maps {
                 map.max_entries()
             },
             flags: map.map_flags(),
+            types: types
+                .as_ref()
+                .map(|btf| (btf.as_fd(), KEY_TYPE, VALUE_TYPE)),
         };
         let fd = sys::map_create(&spec).with_context(|| {
             format!(
@@ -178,6 +192,7 @@ fn read_only(name: &str, map: &Map) -> Result<OwnedFd> {
         value_size: map.data().len() as u32,
         max_entries: 1,
         flags: sys::BPF_F_RDONLY_PROG,
+        types: None,
     };
     let fd = sys::map_create(&spec).with_context(|| format!("could not create the map {name}"))?;
     sys::map_update(fd.as_fd(), 0, map.data())

@@ -12,6 +12,7 @@ const BPF_MAP_CREATE: u32 = 0;
 const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
 const BPF_PROG_LOAD: u32 = 5;
+const BPF_BTF_LOAD: u32 = 18;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_RAW_TRACEPOINT_OPEN: u32 = 17;
 const BPF_MAP_FREEZE: u32 = 22;
@@ -23,7 +24,9 @@ const NAME_LEN: usize = 16;
 pub const BPF_MAP_TYPE_ARRAY: u32 = 2;
 pub const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 pub const BPF_F_RDONLY_PROG: u32 = 1 << 7;
+const BPF_F_LOCK: u64 = 4;
 
+pub const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 pub const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 pub const BPF_PROG_TYPE_TRACING: u32 = 26;
 pub const BPF_TRACE_RAW_TP: u32 = 23;
@@ -72,6 +75,8 @@ pub struct MapSpec<'a> {
     pub value_size: u32,
     pub max_entries: u32,
     pub flags: u32,
+    /// What its key and value are, for maps with a lock: BTF and the two types in it.
+    pub types: Option<(BorrowedFd<'a>, u32, u32)>,
 }
 
 /// # Errors
@@ -87,7 +92,14 @@ pub fn map_create(spec: &MapSpec<'_>) -> io::Result<OwnedFd> {
         inner_map_fd: u32,
         numa_node: u32,
         map_name: [u8; NAME_LEN],
+        map_ifindex: u32,
+        btf_fd: u32,
+        btf_key_type_id: u32,
+        btf_value_type_id: u32,
     }
+    let (btf_fd, key, value) = spec.types.map_or((0, 0, 0), |(fd, key, value)| {
+        (fd.as_raw_fd() as u32, key, value)
+    });
     let mut attr = Attr {
         map_type: spec.kind,
         key_size: spec.key_size,
@@ -97,12 +109,16 @@ pub fn map_create(spec: &MapSpec<'_>) -> io::Result<OwnedFd> {
         inner_map_fd: 0,
         numa_node: 0,
         map_name: name_of(spec.name),
+        map_ifindex: 0,
+        btf_fd,
+        btf_key_type_id: key,
+        btf_value_type_id: value,
     };
     bpf(BPF_MAP_CREATE, &mut attr).map(owned)
 }
 
 /// One element of a map; `value` points to room for the whole value.
-fn element(command: u32, map: BorrowedFd<'_>, key: u32, value: u64) -> io::Result<()> {
+fn element(command: u32, map: BorrowedFd<'_>, key: u32, value: u64, flags: u64) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         map_fd: u32,
@@ -116,7 +132,7 @@ fn element(command: u32, map: BorrowedFd<'_>, key: u32, value: u64) -> io::Resul
         _pad: 0,
         key: &raw const key as u64,
         value,
-        flags: 0,
+        flags,
     };
     bpf(command, &mut attr).map(drop)
 }
@@ -126,7 +142,7 @@ fn element(command: u32, map: BorrowedFd<'_>, key: u32, value: u64) -> io::Resul
 /// # Errors
 /// The kernel's.
 pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
-    element(BPF_MAP_UPDATE_ELEM, map, key, value.as_ptr() as u64)
+    element(BPF_MAP_UPDATE_ELEM, map, key, value.as_ptr() as u64, 0)
 }
 
 /// Reads element `key`; `value` has room for the value, times the possible CPUs for per-CPU maps.
@@ -134,7 +150,55 @@ pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()>
 /// # Errors
 /// The kernel's.
 pub fn map_lookup(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result<()> {
-    element(BPF_MAP_LOOKUP_ELEM, map, key, value.as_mut_ptr() as u64)
+    element(BPF_MAP_LOOKUP_ELEM, map, key, value.as_mut_ptr() as u64, 0)
+}
+
+/// Writes element `key` of a map with a lock, under that lock.
+///
+/// # Errors
+/// The kernel's.
+pub fn map_update_locked(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
+    element(
+        BPF_MAP_UPDATE_ELEM,
+        map,
+        key,
+        value.as_ptr() as u64,
+        BPF_F_LOCK,
+    )
+}
+
+/// Reads element `key` of a map with a lock, under that lock.
+///
+/// # Errors
+/// The kernel's.
+pub fn map_lookup_locked(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result<()> {
+    let value = value.as_mut_ptr() as u64;
+    element(BPF_MAP_LOOKUP_ELEM, map, key, value, BPF_F_LOCK)
+}
+
+/// Hands types to the kernel.
+///
+/// # Errors
+/// The kernel's: EINVAL for types that it does not understand.
+pub fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        btf: u64,
+        log_buf: u64,
+        btf_size: u32,
+        log_size: u32,
+        log_level: u32,
+        _pad: u32,
+    }
+    let mut attr = Attr {
+        btf: btf.as_ptr() as u64,
+        log_buf: 0,
+        btf_size: btf.len() as u32,
+        log_size: 0,
+        log_level: 0,
+        _pad: 0,
+    };
+    bpf(BPF_BTF_LOAD, &mut attr).map(owned)
 }
 
 /// No more writes from user space; the verifier takes the contents as constants.

@@ -85,3 +85,7 @@ pub struct Counts {
     pub matched: u64,
     pub dropped: u64,
 }
+
+#[cfg(test)]
+#[path = "surgeon_tests.rs"]
+mod tests;

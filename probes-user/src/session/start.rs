@@ -12,6 +12,7 @@ use super::RunOptions;
 use super::pump::Pump;
 use crate::instrument::attach::GUARD;
 use crate::instrument::memory::{Mapping, Shared};
+use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
 use crate::kernel::{self, Kernel, symbols};
@@ -213,7 +214,8 @@ pub fn facts(programs: &[&str]) -> Result<Facts> {
     let hooks = programs
         .iter()
         .filter_map(|program| hook::hook(program))
-        .map(|(_, hook)| hook);
+        .map(|(_, hook)| hook)
+        .filter(|hook| !hook.ladder.contains(&Rung::Tc));
     let mut by_kind: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
     for hook in hooks {
         by_kind
@@ -235,22 +237,28 @@ pub fn facts(programs: &[&str]) -> Result<Facts> {
 }
 
 fn memory(attachment: &Attachment, setup: &Setup<'_>) -> Result<(Shared, Pump)> {
+    let shared = shared(attachment, setup.pid_bytes)?;
+    let programs: Vec<&str> = attachment.attached.iter().map(|a| a.program).collect();
+    let events = attachment.maps.get("EVENTS")?;
+    let pump = Pump::new(events, setup.ring_bytes, &programs)?;
+    Ok((shared, pump))
+}
+
+/// Maps what user space and the programs talk by.
+pub(crate) fn shared(attachment: &Attachment, pid_bytes: u32) -> Result<Shared> {
     let map = |name: &str, len: usize| -> Result<Mapping> {
         let fd = attachment.maps.get(name)?;
         Mapping::new(fd, 0, len, true).with_context(|| format!("could not map the BPF map {name}"))
     };
-    let pids = setup.pid_bytes as usize;
-    let shared = Shared {
+    let pids = pid_bytes as usize;
+    Ok(Shared {
         control: map("CONTROL", 4096)?,
         watch: map("WATCH", pids)?,
         asleep: map("ASLEEP", pids)?,
         pending: map("PENDING", pids)?,
         ports: map("PORTS", probes_common::control::PORT_BYTES)?,
-    };
-    let programs: Vec<&str> = attachment.attached.iter().map(|a| a.program).collect();
-    let events = attachment.maps.get("EVENTS")?;
-    let pump = Pump::new(events, setup.ring_bytes, &programs)?;
-    Ok((shared, pump))
+        surgeon: Surgeon::of(attachment)?,
+    })
 }
 
 #[derive(Default)]
