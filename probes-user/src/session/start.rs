@@ -42,8 +42,7 @@ const FOLLOWING: [&str; 3] = [
 ];
 
 /// The trace's own hooks first.
-fn hooks(own: &[&'static str], watching: Watching) -> Vec<&'static str> {
-    let follows = watching == Watching::Tasks;
+fn hooks(own: &[&'static str], follows: bool) -> Vec<&'static str> {
     let more = FOLLOWING
         .iter()
         .filter(|hook| follows && !own.contains(hook));
@@ -52,18 +51,29 @@ fn hooks(own: &[&'static str], watching: Watching) -> Vec<&'static str> {
 
 /// What a trace cannot do without: its own word, and what following tasks takes.
 pub fn needs(trace: &dyn Trace) -> Vec<&'static str> {
+    needed(trace, trace.watching() == Watching::Tasks)
+}
+
+fn needed(trace: &dyn Trace, follows: bool) -> Vec<&'static str> {
     let mut needs = trace.needs().to_vec();
-    if trace.watching() == Watching::Tasks {
+    if follows {
         needs.extend(["sched_process_fork", "sched_process_exit"]);
     }
     needs
 }
 
+/// `follows`: tasks and what they fork are followed, whatever the trace's own hooks are.
+///
 /// # Errors
 /// No BTF, no privilege for maps, unreadable symbols. A hook that does not attach is no error.
-pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
+pub fn start(
+    kernel: &Kernel,
+    trace: &dyn Trace,
+    follows: bool,
+    options: &RunOptions,
+) -> Result<Started> {
     let mut clock = Parts::default();
-    let (hooks, needs) = (hooks(trace.hooks(), trace.watching()), needs(trace));
+    let (hooks, needs) = (hooks(trace.hooks(), follows), needed(trace, follows));
     let facts = clock.part("btf", || facts(&hooks))?;
     // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
     let mut symbols = Symbols::read(trace.symbols(), &hooks)?;
@@ -273,17 +283,16 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::{FOLLOWING, hooks};
-    use crate::trace::Watching;
 
     #[test]
     fn tasks_are_followed_whatever_a_trace_asks_for_and_each_hook_once() {
-        let bare = hooks(&["sys_exit"], Watching::Tasks);
+        let bare = hooks(&["sys_exit"], true);
         assert_eq!(bare[0], "sys_exit");
         assert!(FOLLOWING.iter().all(|hook| bare.contains(hook)));
         let own = ["sched_process_fork", "sched_waking"];
-        let all = hooks(&own, Watching::Tasks);
+        let all = hooks(&own, true);
         assert_eq!(all[..2], own);
         assert_eq!(all.len(), own.len() + FOLLOWING.len() - 1);
-        assert_eq!(hooks(&own, Watching::Sockets), own);
+        assert_eq!(hooks(&own, false), own);
     }
 }

@@ -15,6 +15,7 @@ pub mod accept_herd;
 pub mod epoll_herd;
 pub mod herd;
 pub mod scripted;
+pub mod tcp;
 pub mod tcp_retransmit;
 
 /// Every trace there is: the one list that all others are derived from.
