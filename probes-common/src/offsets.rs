@@ -139,5 +139,7 @@ offsets! {
     keepalive_timer: "inet_connection_sock.icsk_keepalive_timer" | "sock.sk_timer",
     delack_timer: "inet_connection_sock.icsk_delack_timer",
     tw_timer: "inet_timewait_sock.tw_timer",
+    /// FIN_WAIT2 or TIME_WAIT: its `skc_state` says TIME_WAIT in both.
+    tw_substate: "inet_timewait_sock.tw_substate",
     req_timer: "request_sock.rsk_timer",
 }
