@@ -39,7 +39,13 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Result<Report> {
     let mut sandbox = trace.lab(lab)?;
-    let started = start(kernel, trace, trace.watching() == Watching::Tasks, options)?;
+    let started = start(
+        kernel,
+        trace,
+        Mode::Lab,
+        trace.watching() == Watching::Tasks,
+        options,
+    )?;
     let context = Context {
         trace: trace.name().to_owned(),
         mode: Mode::Lab,

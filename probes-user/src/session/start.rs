@@ -16,7 +16,7 @@ use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
 use crate::kernel::{self, Kernel, symbols};
-use crate::trace::{Symbol, Trace, Watching};
+use crate::trace::{Mode, Symbol, Trace, Watching};
 
 /// Attached and ready; nothing is sent before `shared.set_enabled(true)`.
 #[derive(Debug)]
@@ -69,11 +69,16 @@ fn needed(trace: &dyn Trace, follows: bool) -> Vec<&'static str> {
 pub fn start(
     kernel: &Kernel,
     trace: &dyn Trace,
+    mode: Mode,
     follows: bool,
     options: &RunOptions,
 ) -> Result<Started> {
     let mut clock = Parts::default();
-    let (hooks, needs) = (hooks(trace.hooks(), follows), needed(trace, follows));
+    let (mut hooks, mut needs) = (hooks(trace.hooks(), follows), needed(trace, follows));
+    if mode == Mode::Watch {
+        hooks.retain(|hook| !trace.lab_only().contains(hook));
+        needs.retain(|hook| !trace.lab_only().contains(hook));
+    }
     let facts = clock.part("btf", || facts(&hooks))?;
     // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
     let mut symbols = Symbols::read(trace.symbols(), &hooks)?;

@@ -210,6 +210,10 @@ pub trait Trace: Sync {
     fn hooks(&self) -> &'static [&'static str];
     /// Those of [`Trace::hooks`] without which there is no verdict. The others only cost precision.
     fn needs(&self) -> &'static [&'static str];
+    /// Those of [`Trace::hooks`] that a watch does without: the lab's own, or too frequent on somebody's server.
+    fn lab_only(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// x86-64 numbers of the system calls that are followed.
     fn syscalls(&self) -> &'static [u32] {
         &[]

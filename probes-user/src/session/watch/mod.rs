@@ -103,7 +103,7 @@ pub fn run(
         (_, None) => return crate::exit::usage("nobody to watch"),
     };
     subject.check()?;
-    let started = start(kernel, trace, subject.follows_tasks(), options)?;
+    let started = start(kernel, trace, Mode::Watch, subject.follows_tasks(), options)?;
     let mut described = described(&args.target);
     if let (Value::Object(all), Value::Object(own)) = (&mut described, subject.described()) {
         all.extend(own);

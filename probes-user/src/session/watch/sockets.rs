@@ -16,7 +16,7 @@ use super::tasks::Followed;
 use super::{LIFE, Subject};
 use crate::cli::sockets::{NetnsArg, SocketArgs};
 use crate::exit::usage;
-use crate::kernel::monotonic_ns;
+use crate::kernel::{jiffy_ns, monotonic_ns};
 use crate::lab::sandbox::enter;
 use crate::session::lab::{Run, rest};
 use crate::stream::Item;
@@ -202,6 +202,7 @@ impl Subject for Sockets {
             .described(self.netns.as_ref().map(|(inum, _)| *inum));
         if let Value::Object(map) = &mut described {
             map.insert("of_processes".to_owned(), json!(self.followed.is_some()));
+            map.insert("jiffy_ns".to_owned(), json!(jiffy_ns()));
         }
         described
     }

@@ -78,6 +78,11 @@ impl Flows {
         self.open.values()
     }
 
+    /// The connection with these ends that has not ended.
+    pub fn at(&self, ends: &Ends) -> Option<&Flow> {
+        self.by_ends.get(ends).and_then(|key| self.open.get(key))
+    }
+
     pub fn half_open(&self) -> impl Iterator<Item = (&Ends, &HalfOpen)> {
         self.requests.iter().filter(|(_, entry)| !entry.over)
     }

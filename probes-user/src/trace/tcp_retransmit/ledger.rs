@@ -18,7 +18,7 @@ pub fn ledger(cases: &[Judged], clock: &Clock) -> Ledger {
 }
 
 /// Column keys of the causes, in the order of [`Cause::ALL`].
-const KEYS: [&str; Cause::ALL.len()] = [
+pub const KEYS: [&str; Cause::ALL.len()] = [
     "syn_count",
     "syn_ack_count",
     "rto_count",

@@ -8,8 +8,9 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Fold, LabOptions, Trace, Watching};
+use super::{Context, Fold, LabOptions, Mode, Trace, Watching};
 use crate::evidence::Claim;
+use crate::exit::usage;
 use crate::kernel::jiffy_ns;
 use crate::lab::Lab;
 
@@ -27,6 +28,7 @@ mod seq;
 mod tests;
 mod ties;
 mod verdict;
+mod watch;
 
 const HOOKS: &[&str] = &[
     "tcp_retransmit_skb",
@@ -34,7 +36,21 @@ const HOOKS: &[&str] = &[
     "timer_start",
     "timer_expire_entry",
     "surgeon",
+    "tcp_state",
+    "tcp_destroy_sock",
 ];
+
+/// Without these no verdict; the rest tells whose a socket is.
+const NEEDS: &[&str] = &[
+    "tcp_retransmit_skb",
+    "tcp_retransmit_synack",
+    "timer_start",
+    "timer_expire_entry",
+    "surgeon",
+];
+
+/// A busy connection starts its timer with every segment: too much for somebody's server.
+const LAB_ONLY: &[&str] = &["timer_start", "timer_expire_entry", "surgeon"];
 
 /// What the lab was asked for, and what its numbers are in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +82,11 @@ impl Trace for TcpRetransmit {
     }
 
     fn needs(&self) -> &'static [&'static str] {
-        HOOKS
+        NEEDS
+    }
+
+    fn lab_only(&self) -> &'static [&'static str] {
+        LAB_ONLY
     }
 
     fn symbols(&self) -> &'static [&'static str] {
@@ -81,7 +101,7 @@ impl Trace for TcpRetransmit {
     }
 
     fn watching(&self) -> Watching {
-        Watching::Nothing
+        Watching::Sockets
     }
 
     fn page(&self) -> &'static str {
@@ -89,6 +109,12 @@ impl Trace for TcpRetransmit {
     }
 
     fn lab(&self, options: &LabOptions) -> Result<Box<dyn Lab>> {
+        if lab::labels(options).is_empty() {
+            return usage(format!(
+                "no such variant; there are {}",
+                lab::all().join(", ")
+            ));
+        }
         Ok(lab::open(options))
     }
 
@@ -101,6 +127,9 @@ impl Trace for TcpRetransmit {
     }
 
     fn fold(&self, context: &Context) -> Box<dyn Fold> {
-        Box::new(fold::LabFold::new(context))
+        match context.mode {
+            Mode::Lab => Box::new(fold::LabFold::new(context)),
+            Mode::Watch => Box::new(watch::WatchFold::new(context)),
+        }
     }
 }

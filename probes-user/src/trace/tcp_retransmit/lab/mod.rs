@@ -91,6 +91,11 @@ impl Loss {
     }
 }
 
+/// Every label there is.
+pub fn all() -> Vec<String> {
+    labels(&LabOptions::default())
+}
+
 /// The labels that these options ask for.
 pub fn labels(options: &LabOptions) -> Vec<String> {
     let all = Loss::ALL.into_iter();
