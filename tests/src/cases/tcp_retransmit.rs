@@ -54,12 +54,13 @@ fn settled(report: &Report) {
         assert!(ours == theirs || more, "{check:?}");
     }
     for resend in report.rows("resends") {
-        assert!(resend.text("lost") != "nothing", "{resend:?}");
+        let probe = resend.text("cause") == "TLP";
+        assert!(probe || resend.text("lost") != "nothing", "{resend:?}");
         assert_ne!(resend.text("cause"), "unknown", "{resend:?}");
         if resend.text("cause") == "RTO" {
             let (armed, next) = (resend.number("armed_ms"), resend.number("next_ms"));
-            // To within a jiffy, of which the longest is 10 ms.
-            assert!((next - 2.0 * armed).abs() <= 10.0, "{resend:?}");
+            // What a stalled machine has spent of a wait before its start is read is missing.
+            assert!((next - 2.0 * armed).abs() <= 60.0, "{resend:?}");
         }
     }
 }

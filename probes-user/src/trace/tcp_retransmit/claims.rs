@@ -26,9 +26,9 @@ pub static CLAIMS: [Claim; 9] = [
         id: BACKS_OFF,
         statement: "When nothing comes back, the retransmission timer resends, each wait twice the one before.",
         holds_if: "cases everything/*: 3 resends by the timer in a row, their back-off steps 0, 1, 2; the first wait \
-            is armed for at least tcp_rto_min (200 ms), each further one, the one after the last resend included, for \
-            twice the one before, to within 1 jiffy; no resend comes before its time",
-        refuted_if: "a wait that is not twice the one before by more than 1 jiffy, a step that does not count, a \
+            (icsk_rto) is at least tcp_rto_min (200 ms), each further one twice the one before; the timer is armed for \
+            each, and for the one after, to within 1 jiffy more or 20 ms less; no resend comes before its time",
+        refuted_if: "a wait that is not twice the one before, or is armed otherwise, a step that does not count, a \
             first wait below the minimum, or a resend more than 1 jiffy early",
     },
     Claim {
@@ -64,15 +64,16 @@ pub static CLAIMS: [Claim; 9] = [
     Claim {
         id: SYN,
         statement: "A lost SYN is sent again after one second.",
-        holds_if: "cases syn/* (the first SYN dropped): one SYN is resent, by a timer armed for 1 s to within 1 jiffy, \
-            not sooner",
+        holds_if: "cases syn/* (the first SYN dropped): one SYN is resent, by a timer armed for 1 s (to within 1 jiffy \
+            more or 20 ms less), not sooner",
         refuted_if: "another wait, a second resend, or none",
     },
     Claim {
         id: SYN_ACK,
         statement: "A lost SYN-ACK is sent again by the timer of the half-open request, after one second.",
         holds_if: "cases syn-ack/* (the first SYN-ACK dropped, and every SYN but the first): one SYN-ACK is resent, \
-            when the request's own timer goes off, armed for 1 s to within 1 jiffy, not sooner",
+            when the request's own timer goes off, armed for 1 s (to within 1 jiffy more or \
+            20 ms less), not sooner",
         refuted_if: "another wait, a second resend, or one that no timer of the request's has sent",
     },
     Claim {

@@ -157,8 +157,14 @@ impl Wire {
 
     /// A time-out at this back-off step.
     pub fn rto(&mut self, time: u64, seq: u32, backoff: u8) -> &mut Wire {
+        self.rto_after(time, seq, backoff, 51)
+    }
+
+    /// The wait that ended, in jiffies.
+    pub fn rto_after(&mut self, time: u64, seq: u32, backoff: u8, wait: u64) -> &mut Wire {
         let mut its = resend_with(BY_RTO, LOSS, 0);
         its.snap.backoff = backoff;
+        its.snap.rto = wait as u32;
         self.resend(time, seq, its)
     }
 

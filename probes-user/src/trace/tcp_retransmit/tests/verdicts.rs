@@ -66,9 +66,12 @@ fn timeouts(waits: [u64; 4], steps: [u8; 3]) -> CaseLog {
     wire.data(now, 1_000, false).armed(now + 1, waits[0]);
     for (at, step) in steps.into_iter().enumerate() {
         now += waits[at] * JIFFY + MS;
-        wire.expired(now)
-            .data(now + 2, 1_000, step == 2)
-            .rto(now + 3, 1_000, step);
+        wire.expired(now).data(now + 2, 1_000, step == 2).rto_after(
+            now + 3,
+            1_000,
+            step,
+            waits[at],
+        );
         wire.armed(now + 4, waits[at + 1]);
     }
     wire.ack(now + 5, 2_000, true);
@@ -84,6 +87,25 @@ fn waits_that_double_hold() {
     let log = timeouts([51, 102, 204, 408], [0, 1, 2]);
     assert_eq!(result(&log, claims::BACKS_OFF).0, Holds);
     assert_eq!(result(&log, claims::TIED).0, Holds);
+}
+
+#[test]
+fn a_wait_that_is_armed_otherwise_refutes_and_a_stall_does_not() {
+    let armed = |jiffies: u64| {
+        let mut log = timeouts([51, 102, 204, 408], [0, 1, 2]);
+        let last = log
+            .events
+            .iter_mut()
+            .rev()
+            .find_map(|event| match &mut event.body {
+                crate::stream::Body::TcpTimer(timer) => Some(timer),
+                _ => None,
+            });
+        last.unwrap().timeout = jiffies;
+        result(&log, claims::BACKS_OFF).0
+    };
+    assert_eq!([403, 408, 409].map(armed), [Holds; 3]);
+    assert_eq!([402, 410].map(armed), [Refuted; 2]);
 }
 
 #[test]
