@@ -32,6 +32,8 @@ pub const SEGMENTS: usize = 10;
 pub const MIDDLE: u32 = 3;
 /// Flights of which one segment is lost.
 pub const FLIGHTS: usize = 5;
+/// Segments of the flight that is lost as a whole: the time-outs are of the first, the others follow it.
+const TIMED_OUT: usize = 3;
 /// Time-outs one after the other, before the resend is let through.
 pub const TIMEOUTS: u8 = 2;
 
@@ -169,7 +171,7 @@ fn established(loss: Loss, family: Family, stage: &Stage) -> Result<Pair> {
             )
         }
         Loss::Acks => (1, Rule::new(1, Segment::PureAck).from(pair.port)),
-        Loss::Everything | Loss::Syn | Loss::SynAck => (1, data),
+        Loss::Everything | Loss::Syn | Loss::SynAck => (TIMED_OUT, data),
     };
     stage.view().set_rules(&[rule])?;
     stage.act(FLIGHT, json!({ "segments": segments }));

@@ -5,3 +5,4 @@ mod kit;
 mod property;
 mod tied;
 mod verdicts;
+mod watches;
