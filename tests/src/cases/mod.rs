@@ -21,6 +21,7 @@ mod syn_retry;
 mod synack_retry;
 mod syn_queue;
 mod targets;
+mod tcp_retransmit;
 mod witness;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
@@ -61,6 +62,8 @@ pub const TESTS: &[Test] = tests![
         reuseport_gives_each_of_4_a_listener_and_the_hash_decides,
         reuseport_gives_each_of_8_a_listener_and_the_hash_decides, no_connection_is_missed_under_load;
     herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
+    tcp_retransmit: each_cause_is_provoked_and_tied_to_its_loss, it_settles_beside_noise_too,
+        a_dead_peer_shows_with_cause_step_and_owner, an_interval_prints_the_ledger_each_time;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
     syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
