@@ -15,12 +15,14 @@ pub mod accept_herd;
 pub mod epoll_herd;
 pub mod herd;
 pub mod scripted;
+pub mod tcp_close;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
 pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
+    &tcp_close::TCP_CLOSE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
