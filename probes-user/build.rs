@@ -4,7 +4,15 @@ use std::env;
 use std::path::PathBuf;
 
 /// One object for each [[bin]] of probes-ebpf.
-const OBJECTS: [&str; 5] = ["sched", "syscalls", "sock", "waitqueue", "surgeon"];
+const OBJECTS: [&str; 7] = [
+    "sched",
+    "syscalls",
+    "sock",
+    "waitqueue",
+    "tcp",
+    "handshake",
+    "surgeon",
+];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=PROBES_EBPF_DIR");

@@ -14,7 +14,29 @@ pub struct Config {
     pub bracketed: u32,
     /// One bit per followed x86-64 system call number.
     pub syscalls: [u64; 8],
+    /// `tcp_retransmit_skb` carries err as its third argument.
+    pub retransmit_has_err: u32,
+    /// `tcp_send_reset` carries the reason as its third argument.
+    pub reset_has_reason: u32,
+    /// `kfree_skb` carries the reason as its third argument.
+    pub drop_has_reason: u32,
+    /// `kfree_skb` carries the receiving socket as its fourth argument.
+    pub drop_has_sock: u32,
+    /// Parameters of `inet_csk_accept`: behind them comes what it returned.
+    pub accept_args: u32,
+    pub _pad: u32,
+    /// Addresses of [`TIMER_FUNCTIONS`]; 0 = not known, never equal to a timer's.
+    pub timers: [u64; 5],
 }
+
+/// What TCP's timers run, in the order of [`crate::tcp::TIMER_WRITE`] and the following.
+pub const TIMER_FUNCTIONS: [&str; 5] = [
+    "tcp_write_timer",
+    "tcp_keepalive_timer",
+    "tcp_delack_timer",
+    "tw_timer_handler",
+    "reqsk_timer_handler",
+];
 
 impl Config {
     pub const NONE: Config = Config {
@@ -23,7 +45,14 @@ impl Config {
         switch_has_state: 0,
         bracketed: 0,
         syscalls: [0; 8],
+        retransmit_has_err: 0,
+        reset_has_reason: 0,
+        drop_has_reason: 0,
+        drop_has_sock: 0,
+        accept_args: 0,
+        _pad: 0,
+        timers: [0; 5],
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 80);
+const _: () = assert!(size_of::<Config>() == 144);

@@ -77,5 +77,5 @@ pub unsafe trait Plain: Copy + 'static {}
 
 // SAFETY: u32 fields only.
 unsafe impl Plain for crate::Offsets {}
-// SAFETY: four u32, then u64.
+// SAFETY: even numbers of u32 between the u64.
 unsafe impl Plain for crate::config::Config {}

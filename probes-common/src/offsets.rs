@@ -6,6 +6,17 @@
 /// The field does not exist on this kernel.
 pub const ABSENT: u32 = u32::MAX;
 
+/// A bit field within one byte as an entry of the table: the byte's offset, then shift and width. The width
+/// makes it no offset at all, so that no program can take it for one by mistake.
+pub const fn packed_bits(offset: u32, shift: u8, width: u8) -> u32 {
+    offset | (shift as u32) << 16 | (width as u32) << 24
+}
+
+/// Offset, shift and width of such an entry.
+pub const fn unpacked_bits(entry: u32) -> (u32, u8, u8) {
+    (entry & 0xffff, (entry >> 16) as u8, (entry >> 24) as u8)
+}
+
 macro_rules! offsets {
     ($($(#[$doc:meta])* $field:ident: $($path:literal)|+),* $(,)?) => {
         /// Byte offsets, one `u32` each.
@@ -71,4 +82,64 @@ offsets! {
     regs_arg1: "pt_regs.si",
     regs_arg2: "pt_regs.dx",
     regs_arg3: "pt_regs.r10",
+    sock_cookie: "sock.__sk_common.skc_cookie",
+    sock_protocol: "sock.sk_protocol",
+    sock_uid: "sock.sk_uid",
+    sock_err: "sock.sk_err",
+    sock_shutdown: "sock.sk_shutdown",
+    sock_ack_backlog: "sock.sk_ack_backlog",
+    sock_max_ack_backlog: "sock.sk_max_ack_backlog",
+    /// Stays when the port is given back, which `sock_num` does not.
+    inet_sport: "inet_sock.inet_sport",
+    icsk_qlen: "inet_connection_sock.icsk_accept_queue.qlen",
+    icsk_young: "inet_connection_sock.icsk_accept_queue.young",
+    icsk_rto: "inet_connection_sock.icsk_rto",
+    /// Shares its byte on every kernel so far.
+    icsk_ca_state: "inet_connection_sock.icsk_ca_state",
+    icsk_retransmits: "inet_connection_sock.icsk_retransmits",
+    icsk_pending: "inet_connection_sock.icsk_pending",
+    icsk_backoff: "inet_connection_sock.icsk_backoff",
+    icsk_probes_out: "inet_connection_sock.icsk_probes_out",
+    tcp_bytes_acked: "tcp_sock.bytes_acked",
+    tcp_bytes_received: "tcp_sock.bytes_received",
+    tcp_snd_una: "tcp_sock.snd_una",
+    tcp_snd_nxt: "tcp_sock.snd_nxt",
+    tcp_write_seq: "tcp_sock.write_seq",
+    tcp_rcv_nxt: "tcp_sock.rcv_nxt",
+    tcp_copied_seq: "tcp_sock.copied_seq",
+    tcp_snd_wnd: "tcp_sock.snd_wnd",
+    tcp_packets_out: "tcp_sock.packets_out",
+    tcp_retrans_out: "tcp_sock.retrans_out",
+    tcp_total_retrans: "tcp_sock.total_retrans",
+    tcp_srtt_us: "tcp_sock.srtt_us",
+    tcp_tstamp_ok: "tcp_sock.rx_opt.tstamp_ok",
+    tcp_wscale_ok: "tcp_sock.rx_opt.wscale_ok",
+    tcp_sack_ok: "tcp_sock.rx_opt.sack_ok",
+    tcp_snd_wscale: "tcp_sock.rx_opt.snd_wscale",
+    tcp_rcv_wscale: "tcp_sock.rx_opt.rcv_wscale",
+    skb_cb: "sk_buff.cb",
+    skb_head: "sk_buff.head",
+    skb_network: "sk_buff.network_header",
+    skb_transport: "sk_buff.transport_header",
+    skb_protocol: "sk_buff.protocol",
+    skb_sk: "sk_buff.sk",
+    skb_dev: "sk_buff.dev",
+    skb_dst: "sk_buff._skb_refdst",
+    dst_dev: "dst_entry.dev",
+    dev_net: "net_device.nd_net.net",
+    /// Within `skb_cb`.
+    cb_seq: "tcp_skb_cb.seq",
+    cb_end_seq: "tcp_skb_cb.end_seq",
+    /// One byte up to 6.17, two since; the low byte is that of the wire.
+    cb_flags: "tcp_skb_cb.tcp_flags",
+    req_num_retrans: "request_sock.num_retrans",
+    req_num_timeout: "request_sock.num_timeout",
+    timer_expires: "timer_list.expires",
+    timer_function: "timer_list.function",
+    /// The timer within its socket, by the function it runs: `tcp_write_timer` …
+    write_timer: "sock.tcp_retransmit_timer" | "inet_connection_sock.icsk_retransmit_timer",
+    keepalive_timer: "inet_connection_sock.icsk_keepalive_timer" | "sock.sk_timer",
+    delack_timer: "inet_connection_sock.icsk_delack_timer",
+    tw_timer: "inet_timewait_sock.tw_timer",
+    req_timer: "request_sock.rsk_timer",
 }

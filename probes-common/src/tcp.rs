@@ -160,7 +160,8 @@ pub struct SockError {
     pub id: SockId,
     /// errno
     pub err: u32,
-    pub _pad: u32,
+    /// IPPROTO_TCP 6, IPPROTO_UDP 17 …
+    pub protocol: u32,
 }
 
 /// [`TcpTimer::which`]
@@ -196,11 +197,14 @@ pub struct TcpTimer {
 }
 
 /// `kfree_skb` of a TCP packet of a followed namespace or port. `id` has the packet's ends: destination local.
+/// `id.netns` is 0 when neither a socket nor a device of the packet tells.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 #[repr(C)]
 pub struct SkbDrop {
     pub id: SockId,
+    /// `struct sk_buff *`
+    pub skb: u64,
     /// Where in the kernel it was freed.
     pub location: u64,
     /// `enum skb_drop_reason`; [`REASON_NONE`] on 5.10.
@@ -283,7 +287,7 @@ const _: () = {
     assert!(size_of::<TcpDestroy>() == 152);
     assert!(size_of::<SockError>() == 72);
     assert!(size_of::<TcpTimer>() == 88);
-    assert!(size_of::<SkbDrop>() == 88);
+    assert!(size_of::<SkbDrop>() == 96);
     assert!(size_of::<Packet>() == 80);
     assert!(size_of::<Handshake>() == 64 + 88 + 32);
 };

@@ -7,7 +7,7 @@
 //! one task, or of one socket, never overlap, so there is no moment at which the word is wrong.
 
 use crate::filter::{handled, set_handled};
-use crate::maps::{TRANSITION_SLOTS, TRANSITIONS};
+use crate::maps::{TAKEN, TAKEN_SLOTS, TRANSITION_SLOTS, TRANSITIONS};
 
 /// Which copy is running. The first takes every event, the others what those before them were kept from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,34 @@ pub fn takes_transition(turn: Turn, sock: *const u8, ports: (u16, u16), new: u8)
                     && core::ptr::read_volatile(seen_new) == new as u64;
                 if same {
                     core::ptr::write_volatile(seen_new, u64::MAX);
+                }
+                !same
+            }
+        }
+    }
+}
+
+/// Is this event of an object (a socket, a packet) still to be taken? Of one object no two events of one hook
+/// overlap: the first copy leaves its address, the later one takes it away again. As with transitions, two
+/// objects in one slot at the same moment can make an event be taken twice, and none is ever dropped.
+#[inline(always)]
+pub fn takes_object(turn: Turn, hook: u32, object: u64) -> bool {
+    let hash = (object >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let index = hook * TAKEN_SLOTS + hash as u32 % TAKEN_SLOTS;
+    let Some(slot) = TAKEN.get_ptr_mut(index) else {
+        return true;
+    };
+    // SAFETY: an aligned u64 of a map value.
+    unsafe {
+        match turn {
+            Turn::First => {
+                core::ptr::write_volatile(slot, object);
+                true
+            }
+            Turn::Later => {
+                let same = core::ptr::read_volatile(slot) == object;
+                if same {
+                    core::ptr::write_volatile(slot, 0);
                 }
                 !same
             }

@@ -64,3 +64,34 @@ pub fn follows_syscall(nr: u64) -> bool {
     };
     word >> (nr % 64) & 1 != 0
 }
+
+/// One switch or number of the configuration.
+#[macro_export]
+macro_rules! config {
+    ($field:ident) => {
+        $crate::globals::config(|config| unsafe { &raw const (*config).$field })
+    };
+}
+
+#[inline(always)]
+pub fn config(field: impl FnOnce(*const Config) -> *const u32) -> u32 {
+    // SAFETY: the pointer is to a field of a static.
+    unsafe { read_volatile(field(&raw const CONFIG)) }
+}
+
+/// Which timer of TCP's runs this function: `probes_common::tcp::TIMER_WRITE` …; 0 = none.
+#[inline(always)]
+pub fn timer_of(function: u64) -> u8 {
+    // SAFETY: five u64 of a static.
+    let address = |index: usize| unsafe {
+        read_volatile((&raw const CONFIG.timers as *const u64).add(index))
+    };
+    let mut which = 0;
+    // Unrolled; an unknown function has address 0, which no timer under way has.
+    for index in 0..5 {
+        if function == address(index) {
+            which = index as u8 + 1;
+        }
+    }
+    if function == 0 { 0 } else { which }
+}

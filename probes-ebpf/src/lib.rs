@@ -9,8 +9,11 @@ pub mod again;
 pub mod emit;
 pub mod filter;
 pub mod globals;
+pub mod inet;
 pub mod maps;
+pub mod packet;
 pub mod read;
+pub mod snap;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -46,6 +46,12 @@ pub struct Transition {
 pub static TRANSITIONS: Array<Transition> = Array::with_max_entries(TRANSITION_SLOTS, 0);
 pub const TRANSITION_SLOTS: u32 = 1024;
 
+/// For the hooks of TCP: what a first copy took last, by hook and a hash of the object's address.
+#[map]
+pub static TAKEN: Array<u64> = Array::with_max_entries(TAKEN_HOOKS * TAKEN_SLOTS, 0);
+pub const TAKEN_HOOKS: u32 = 8;
+pub const TAKEN_SLOTS: u32 = 1024;
+
 /// One bit per local TCP port whose sockets are followed.
 #[map]
 pub static PORTS: Array<[u8; PORT_BYTES]> = Array::with_max_entries(1, BPF_F_MMAPABLE);

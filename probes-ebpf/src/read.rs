@@ -5,9 +5,11 @@
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use probes_common::ABSENT;
 use probes_common::control::counter::READ_FAILED;
+use probes_common::offsets::unpacked_bits;
 
 use crate::emit::count;
 use crate::globals::direct;
@@ -57,6 +59,26 @@ impl Reads {
         let from = base.wrapping_add(offset as usize);
         // SAFETY: the helper copes with any source address; `to` has room for a T.
         self.0 |= unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, from.cast()) };
+    }
+
+    /// Reads a bit field; `entry` is that of the offsets table.
+    #[inline(always)]
+    pub fn bits(&mut self, base: *const u8, entry: u32) -> u8 {
+        if entry == ABSENT {
+            return 0;
+        }
+        let (offset, shift, width) = unpacked_bits(entry);
+        let byte: u8 = self.kernel(base, offset);
+        // Width 0: no bit field on this kernel.
+        let width = if width == 0 { 8 } else { width };
+        byte >> (shift & 7) & ((1u32 << width) - 1) as u8
+    }
+
+    /// An argument of the hook as a plain number: its index may vary, and the verifier knows nothing of what
+    /// it points to, so that it may be null or looked at beyond its type.
+    #[inline(always)]
+    pub fn argument(&mut self, ctx: &impl EbpfContext, index: u32) -> u64 {
+        self.kernel(ctx.as_ptr() as *const u8, index * 8)
     }
 
     #[inline(always)]

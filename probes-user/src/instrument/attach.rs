@@ -87,6 +87,8 @@ pub struct Setup<'a> {
     pub ring_bytes: u32,
     /// x86-64 numbers to follow.
     pub syscalls: &'a [u32],
+    /// Addresses of [`probes_common::config::TIMER_FUNCTIONS`]; 0 = not known.
+    pub timers: [u64; 5],
     /// Programs without which there is no verdict.
     pub needs: &'a [&'a str],
     pub without: &'a Without,
@@ -104,16 +106,24 @@ impl Setup<'_> {
         for nr in self.syscalls.iter().filter(|nr| **nr < 512) {
             syscalls[*nr as usize / 64] |= 1 << (nr % 64);
         }
+        let takes = |tracepoint: &str, args: u32| {
+            let found = self.facts.tracepoint(tracepoint);
+            u32::from(found.is_some_and(|t| t.args >= args))
+        };
+        let accept = self.facts.function("inet_csk_accept");
         Config {
             direct: u32::from(direct),
             pid_mask: self.pid_bytes - 1,
-            switch_has_state: u32::from(
-                self.facts
-                    .tracepoint("sched_switch")
-                    .is_some_and(|t| t.args >= 4),
-            ),
+            switch_has_state: takes("sched_switch", 4),
             bracketed: u32::from(bracketed),
             syscalls,
+            retransmit_has_err: takes("tcp_retransmit_skb", 3),
+            reset_has_reason: takes("tcp_send_reset", 3),
+            drop_has_reason: takes("kfree_skb", 3),
+            drop_has_sock: takes("kfree_skb", 4),
+            accept_args: accept.map_or(0, |function| function.params),
+            _pad: 0,
+            timers: self.timers,
         }
     }
 }

@@ -121,6 +121,14 @@ static FORK_AGAIN: [Hook; 1] = [copy("sched_process_fork_again", "sched_process_
 static EXEC_AGAIN: [Hook; 1] = [copy("sched_process_exec_again", "sched_process_exec")];
 static EXIT_AGAIN: [Hook; 1] = [copy("sched_process_exit_again", "sched_process_exit")];
 
+static TCP_STATE_AGAIN: [Hook; 1] = [copy("tcp_state_again", "inet_sock_set_state")];
+static RETRANSMIT_AGAIN: [Hook; 1] = [copy("tcp_retransmit_skb_again", "tcp_retransmit_skb")];
+static SEND_RESET_AGAIN: [Hook; 1] = [copy("tcp_send_reset_again", "tcp_send_reset")];
+static RECEIVE_RESET_AGAIN: [Hook; 1] = [copy("tcp_receive_reset_again", "tcp_receive_reset")];
+static DESTROY_AGAIN: [Hook; 1] = [copy("tcp_destroy_sock_again", "tcp_destroy_sock")];
+static ERROR_AGAIN: [Hook; 1] = [copy("inet_sk_error_report_again", "inet_sk_error_report")];
+static DROP_AGAIN: [Hook; 1] = [copy("kfree_skb_again", "kfree_skb")];
+
 const fn function(
     program: &'static str,
     symbol: &'static str,
@@ -254,6 +262,88 @@ pub static WAITQUEUE: Instrument = Instrument {
     ],
 };
 
+pub static TCP: Instrument = Instrument {
+    name: "tcp",
+    question: "What became of each followed TCP socket: states, resends, resets, timers, drops, end?",
+    object: object!("tcp"),
+    hooks: &[
+        Hook {
+            program: "tcp_state",
+            symbol: "inet_sock_set_state",
+            ladder: TRACEPOINT,
+            lost_without: "no socket's life is seen",
+            again: &TCP_STATE_AGAIN,
+        },
+        twice(
+            "tcp_retransmit_skb",
+            &RETRANSMIT_AGAIN,
+            "resent segments are not seen",
+        ),
+        tracepoint(
+            "tcp_retransmit_synack",
+            "resent SYN-ACKs are seen as packets at most",
+        ),
+        twice(
+            "tcp_send_reset",
+            &SEND_RESET_AGAIN,
+            "nothing says why a reset was sent",
+        ),
+        twice(
+            "tcp_receive_reset",
+            &RECEIVE_RESET_AGAIN,
+            "a reset that came in is not told from another end",
+        ),
+        twice(
+            "tcp_destroy_sock",
+            &DESTROY_AGAIN,
+            "the end of a socket is known only by its last state",
+        ),
+        twice(
+            "inet_sk_error_report",
+            &ERROR_AGAIN,
+            "errors are seen only as results of system calls",
+        ),
+        twice(
+            "kfree_skb",
+            &DROP_AGAIN,
+            "nothing says where and why a packet was dropped",
+        ),
+        tracepoint("timer_start", "which timer runs, and how long, is not seen"),
+        tracepoint(
+            "timer_expire_entry",
+            "whether a timer ran out or was stopped is not seen",
+        ),
+    ],
+};
+
+pub static HANDSHAKE: Instrument = Instrument {
+    name: "handshake",
+    question: "What did a listener do with a SYN, a cookie, a request, an accept?",
+    object: object!("handshake"),
+    hooks: &[
+        returning("tcp_conn_request", QUEUES),
+        returning("cookie_v4_init_sequence", COOKIES),
+        returning("cookie_v6_init_sequence", COOKIES),
+        returning("cookie_v4_check", COOKIES),
+        returning("cookie_v6_check", COOKIES),
+        returning(
+            "inet_csk_accept",
+            "who accepted a connection is not known by socket",
+        ),
+        returning(
+            "inet_csk_reqsk_queue_drop",
+            "a request that is given up is known only by what follows",
+        ),
+    ],
+};
+
+/// A function of this name, looked at when it returns.
+const fn returning(name: &'static str, lost_without: &'static str) -> Hook {
+    function(name, name, &[Rung::Fexit], lost_without)
+}
+
+const QUEUES: &str = "the queues of a listener at each SYN are known only from counters";
+const COOKIES: &str = "cookies are known only from counters";
 const BRACKET: &str = "a wakeup is tied to its connection by the kernel stack alone";
 const EXCLUSIVE: &str =
     "whether a wait-queue entry was exclusive is not seen, only how many were woken";
@@ -271,7 +361,9 @@ pub static SURGEON: Instrument = Instrument {
 };
 
 /// Every instrument there is.
-pub static INSTRUMENTS: &[&Instrument] = &[&SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &SURGEON];
+pub static INSTRUMENTS: &[&Instrument] = &[
+    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON,
+];
 
 /// The hook of this program, with its instrument.
 pub fn hook(program: &str) -> Option<(&'static Instrument, &'static Hook)> {

@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, bail};
 use probes_common::surgeon::{Rule as Entry, RuleSet, SEGMENT_ANY};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::hook::Rung;
 use super::{Attachment, sys, tc};
+use crate::lab::link;
 use crate::lab::surgeon::{Counts, RULES, Rule};
 
 #[derive(Debug)]
@@ -45,16 +45,7 @@ impl Surgeon {
     /// The thread stands in no sandbox, or the interface takes no filter.
     pub fn operate(&self, interface: &str) -> Result<()> {
         in_sandbox()?;
-        let socket = socket_with(
-            AddressFamily::INET,
-            SocketType::DGRAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .context("could not make a socket")?;
-        let index = rustix::net::netdevice::name_to_index(&socket, interface)
-            .with_context(|| format!("no interface {interface} in this network namespace"))?;
-        tc::on_ingress(self.program.as_fd(), interface, index)
+        tc::on_ingress(self.program.as_fd(), interface, link::index(interface)?)
     }
 
     /// # Errors

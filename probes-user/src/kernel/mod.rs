@@ -11,6 +11,7 @@ mod privilege;
 mod proc;
 mod ring;
 pub mod symbols;
+pub mod tcp;
 mod version;
 
 use serde::{Deserialize, Serialize};

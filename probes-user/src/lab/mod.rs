@@ -6,9 +6,13 @@ use anyhow::{Result, bail};
 
 use crate::stream::Mark;
 
+#[cfg(test)]
+pub mod bench;
 pub mod child;
 pub mod command;
 pub mod herd;
+pub mod inject;
+pub mod link;
 pub mod netlink;
 pub mod netns;
 pub mod sandbox;

@@ -8,6 +8,8 @@ use std::fs;
 
 use anyhow::{Context, Result, anyhow};
 
+pub use super::link::{add_address, add_route, no_offload, set_mtu};
+
 /// `net.ipv4.tcp_syncookies` → /proc/sys/net/ipv4/tcp_syncookies
 fn path(name: &str) -> String {
     format!("/proc/sys/{}", name.replace('.', "/"))

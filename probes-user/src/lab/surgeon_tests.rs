@@ -1,122 +1,19 @@
-//! The surgeon on the loopback device of a sandbox, against the script's own record and the namespace's counters.
+//! The surgeon against the script's own record and the namespace's counters.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Mutex;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use probes_common::tcp::{OPT_SACK, OPT_TSTAMP, OPT_WSCALE, PACKET_DROPPED, PACKET_PASSED, Packet};
 
 use super::*;
-use crate::instrument::memory::Shared;
-use crate::instrument::{Attachment, Setup, Without, attach};
-use crate::kernel::{Kernel, raise_memlock};
 use crate::lab::KernelView;
+use crate::lab::bench::{ACK, FIN, PORT, RST, SYN, grown, operated, pair, sandboxed, v4, v6};
 use crate::lab::netns::Nstat;
-use crate::lab::sandbox::{Sandbox, enter};
-use crate::session::start;
-use crate::stream::Body;
-use crate::stream::decode::decode;
-use crate::stream::ring::Ring;
 
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
-const PORT: u16 = 20_000;
-
-/// The loaded instrument and its ring.
-struct Bench {
-    shared: Shared,
-    ring: Mutex<Ring>,
-    netns: u32,
-    _attachment: Attachment,
-}
-
-impl Bench {
-    /// Packets since the last call.
-    fn packets(&self) -> Vec<Packet> {
-        let mut packets = Vec::new();
-        self.ring.lock().unwrap().drain(|bytes| {
-            if let Ok(event) = decode(bytes)
-                && let Body::Packet(packet) = event.body
-            {
-                packets.push(packet);
-            }
-        });
-        packets
-    }
-
-    fn set(&self, rules: &[Rule]) {
-        self.shared.set_rules(rules).unwrap();
-        self.packets();
-    }
-
-    fn counts(&self) -> Vec<(u64, u64)> {
-        let counts = self.shared.rule_counts().unwrap();
-        counts.iter().map(|c| (c.matched, c.dropped)).collect()
-    }
-}
-
-/// Runs `script` on a thread in a sandbox whose `lo` the surgeon is on.
-fn operated(script: impl FnOnce(&Bench) + Send + 'static) {
-    const RING: u32 = 4 << 20;
-    raise_memlock().unwrap();
-    let kernel = Kernel::running().expect("needs root");
-    let facts = start::facts(&["surgeon"]).unwrap();
-    let setup = Setup {
-        facts: &facts,
-        pid_bytes: kernel.pid_max.next_power_of_two().max(4096),
-        ring_bytes: RING,
-        syscalls: &[],
-        needs: &["surgeon"],
-        without: &Without::default(),
-    };
-    let (attachment, _) = attach(&["surgeon"], &setup).unwrap();
-    let report = &attachment.reports[0];
-    assert_eq!(report.attached_as.as_deref(), Some("tc"), "{report:?}");
-    let shared = start::shared(&attachment, setup.pid_bytes).unwrap();
-    let sandbox = Sandbox::new().expect("needs root");
-    let ring = Mutex::new(Ring::new(attachment.maps.get("EVENTS").unwrap(), RING).unwrap());
-    let bench = Bench {
-        shared,
-        ring,
-        netns: sandbox.inum(),
-        _attachment: attachment,
-    };
-    let run = move || {
-        enter(sandbox.netns()).unwrap();
-        bench.shared.operate("lo").unwrap();
-        bench.shared.set_netns(bench.netns);
-        bench.shared.set_enabled(true);
-        script(&bench);
-    };
-    std::thread::spawn(run).join().unwrap();
-}
-
-fn v4() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, PORT).into()
-}
-
-fn v6() -> SocketAddr {
-    (Ipv6Addr::LOCALHOST, PORT).into()
-}
-
-/// A connection through a listener: (client, server).
-fn pair(address: SocketAddr) -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind(address).unwrap();
-    let client = TcpStream::connect(address).unwrap();
-    let server = listener.accept().unwrap().0;
-    for end in [&client, &server] {
-        end.set_nodelay(true).unwrap();
-        end.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    }
-    (client, server)
-}
-
-fn retransmitted(before: &Nstat) -> u64 {
-    let grown = Nstat::read().unwrap().since(before);
-    grown.get("TcpRetransSegs").copied().unwrap_or(0)
+fn dropped(packets: &[Packet]) -> Vec<&Packet> {
+    let lost = |p: &&Packet| p.verdict == PACKET_DROPPED;
+    packets.iter().filter(lost).collect()
 }
 
 #[test]
@@ -128,14 +25,11 @@ fn a_lost_syn_is_sent_again_and_told_with_its_rule() {
             let _pair = pair(address);
             assert!(begun.elapsed() > Duration::from_millis(800));
             assert_eq!(bench.counts(), [(2, 1)]);
-            assert_eq!(retransmitted(&before), 1);
+            assert_eq!(grown(&before, "TcpRetransSegs"), 1);
             let packets = bench.packets();
             let syns: Vec<&Packet> = packets.iter().filter(|p| p.flags == SYN).collect();
-            assert_eq!(syns.len(), 2, "{packets:?}");
-            assert_eq!(
-                (syns[0].verdict, syns[1].verdict),
-                (PACKET_DROPPED, PACKET_PASSED)
-            );
+            let verdicts: Vec<u8> = syns.iter().map(|p| p.verdict).collect();
+            assert_eq!(verdicts, [PACKET_DROPPED, PACKET_PASSED]);
             assert_eq!((syns[0].matched, syns[1].matched), (1, 2));
             assert_eq!((syns[0].rule, syns[0].seq), (7, syns[1].seq));
             let syn = syns[0];
@@ -143,10 +37,7 @@ fn a_lost_syn_is_sent_again_and_told_with_its_rule() {
             assert_eq!(syn.family, if address.is_ipv4() { 2 } else { 10 });
             assert_eq!((syn.dest_port, syn.payload, syn.ifindex), (PORT, 0, 1));
             assert_eq!(syn.mss, if address.is_ipv4() { 65_495 } else { 65_476 });
-            assert!(
-                syn.wscale < 15 && syn.tsval != 0 && syn.tsecr == 0,
-                "{syn:?}"
-            );
+            assert!(syn.wscale < 15 && syn.tsecr == 0, "{syn:?}");
             assert_eq!(syn.netns, bench.netns);
             let mut expected = [0; 16];
             if address.is_ipv4() {
@@ -157,4 +48,269 @@ fn a_lost_syn_is_sent_again_and_told_with_its_rule() {
             assert_eq!((syn.source_addr, syn.dest_addr), (expected, expected));
         });
     }
+}
+
+#[test]
+fn a_lost_syn_ack_is_sent_again() {
+    operated(|bench| {
+        bench.set(&[Rule::new(1, Segment::SynAck).from(PORT).kth(1)]);
+        let _pair = pair(v4());
+        let counts = bench.counts()[0];
+        assert!(counts.0 >= 2 && counts.1 == 1, "{counts:?}");
+        let packets = bench.packets();
+        let lost = dropped(&packets);
+        assert_eq!(
+            (lost.len(), lost[0].flags, lost[0].source_port),
+            (1, SYN | ACK, PORT)
+        );
+    });
+}
+
+#[test]
+fn a_lost_pure_ack_leaves_the_connection_to_the_data() {
+    for address in [v4(), v6()] {
+        operated(move |bench| {
+            bench.set(&[Rule::new(1, Segment::PureAck).to(PORT).kth(1)]);
+            let listener = TcpListener::bind(address).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let mut client = TcpStream::connect(address).unwrap();
+            let none = listener.accept().unwrap_err();
+            assert_eq!(none.kind(), ErrorKind::WouldBlock);
+            assert_eq!(bench.counts(), [(1, 1)]);
+            client.write_all(b"data").unwrap();
+            listener.set_nonblocking(false).unwrap();
+            let mut text = [0; 4];
+            listener.accept().unwrap().0.read_exact(&mut text).unwrap();
+            let packets = bench.packets();
+            let lost = dropped(&packets);
+            assert_eq!((lost.len(), lost[0].flags, lost[0].payload), (1, ACK, 0));
+            assert_eq!(lost[0].options, OPT_TSTAMP);
+        });
+    }
+}
+
+#[test]
+fn the_third_data_segment_is_lost_and_sent_again() {
+    for address in [v4(), v6()] {
+        operated(move |bench| {
+            let (mut client, mut server) = pair(address);
+            bench.set(&[
+                Rule::new(1, Segment::Data).to(PORT).kth(3),
+                Rule::new(2, Segment::Data).kth(1).to(1),
+            ]);
+            let before = Nstat::read().unwrap();
+            for round in 1..=5_u8 {
+                client.write_all(&[round; 100]).unwrap();
+                let mut got = [0; 100];
+                server.read_exact(&mut got).unwrap();
+                assert_eq!(got, [round; 100]);
+            }
+            assert_eq!(bench.counts(), [(6, 1), (0, 0)]);
+            assert_eq!(grown(&before, "TcpRetransSegs"), 1);
+            let packets = bench.packets();
+            let data: Vec<&Packet> = packets.iter().filter(|p| p.payload > 0).collect();
+            assert_eq!(data.len(), 6);
+            assert!(data.iter().all(|p| p.payload == 100 && p.rule == 1));
+            let lost: Vec<usize> = (0..6)
+                .filter(|i| data[*i].verdict == PACKET_DROPPED)
+                .collect();
+            assert_eq!(lost, [2]);
+            assert_eq!(data[2].seq, data[3].seq);
+            assert_eq!(data[3].seq, data[1].seq.wrapping_add(100));
+            // What came through is what the namespace received; none of it was a bundle.
+            let passed = packets.len() - 1;
+            assert_eq!(grown(&before, "TcpInSegs"), passed as u64);
+        });
+    }
+}
+
+#[test]
+fn a_lost_fin_is_sent_again() {
+    operated(|bench| {
+        let (client, mut server) = pair(v6());
+        bench.set(&[Rule::new(1, Segment::Fin).to(PORT).kth(1)]);
+        drop(client);
+        assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(bench.counts(), [(2, 1)]);
+        let packets = bench.packets();
+        assert_eq!(dropped(&packets)[0].flags & (FIN | SYN | RST), FIN);
+    });
+}
+
+#[test]
+fn a_lost_reset_leaves_the_peer_in_the_dark() {
+    operated(|bench| {
+        let (client, mut server) = pair(v4());
+        bench.set(&[Rule::new(1, Segment::Rst)]);
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        assert_eq!(bench.counts(), [(1, 1)]);
+        server
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let silent = server.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(silent.kind(), ErrorKind::WouldBlock);
+        // Positive control: without the rule the next one arrives.
+        bench.set(&[]);
+        server.write_all(b"?").unwrap();
+        let reset = server.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+        assert!(
+            bench
+                .packets()
+                .iter()
+                .any(|p| p.flags & RST != 0 && p.rule == 0)
+        );
+    });
+}
+
+#[test]
+fn every_third_is_lost_after_those_skipped() {
+    operated(|bench| {
+        let (mut client, mut server) = pair(v4());
+        let rule = Rule {
+            skip: 2,
+            every: 3,
+            drop: 2,
+            ..Rule::new(1, Segment::Data).to(PORT)
+        };
+        bench.set(&[rule]);
+        for _ in 0..8 {
+            client.write_all(b"data").unwrap();
+            server.read_exact(&mut [0; 4]).unwrap();
+        }
+        let packets = bench.packets();
+        let lost: Vec<u32> = dropped(&packets).iter().map(|p| p.matched).collect();
+        assert_eq!(lost, [5, 8]);
+        assert_eq!(bench.counts(), [(10, 2)]);
+    });
+}
+
+#[test]
+fn all_are_lost_until_the_rules_are_taken_away() {
+    operated(|bench| {
+        let (mut client, mut server) = pair(v6());
+        bench.set(&[Rule::new(1, Segment::Any)]);
+        client.write_all(b"data").unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_millis(700)))
+            .unwrap();
+        assert!(server.read(&mut [0; 4]).is_err());
+        let counts = bench.counts()[0];
+        assert!(counts.0 >= 2 && counts.0 == counts.1, "{counts:?}");
+        bench.set(&[]);
+        assert_eq!(bench.counts(), []);
+        server
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        server.read_exact(&mut [0; 4]).unwrap();
+    });
+}
+
+#[test]
+fn the_first_rule_that_matches_decides_and_new_rules_count_anew() {
+    operated(|bench| {
+        let (mut client, mut server) = pair(v4());
+        let count_only = Rule {
+            drop: 0,
+            ..Rule::new(1, Segment::Data).to(PORT)
+        };
+        let rules = [count_only, Rule::new(2, Segment::Data)];
+        for _ in 0..2 {
+            bench.set(&rules);
+            client.write_all(b"data").unwrap();
+            server.read_exact(&mut [0; 4]).unwrap();
+            assert_eq!(bench.counts(), [(1, 0), (0, 0)]);
+        }
+        let many = [Rule::new(1, Segment::Any); RULES + 1];
+        assert!(bench.shared.set_rules(&many).is_err());
+        assert!(
+            bench
+                .shared
+                .set_rules(&[Rule::new(0, Segment::Any)])
+                .is_err()
+        );
+        bench.set(&many[1..]);
+        assert_eq!(bench.counts().len(), RULES);
+    });
+}
+
+#[test]
+fn the_last_of_sixteen_rules_is_reached() {
+    operated(|bench| {
+        let mut rules = [Rule::new(1, Segment::Data).to(1); RULES];
+        rules[RULES - 1] = Rule::new(16, Segment::Syn).to(PORT).kth(9);
+        bench.set(&rules);
+        let _pair = pair(v6());
+        assert_eq!(bench.counts()[RULES - 1], (1, 0));
+        assert_eq!(bench.packets()[0].rule, 16);
+    });
+}
+
+#[test]
+fn packets_of_many_processors_get_a_number_each() {
+    operated(|bench| {
+        let rule = Rule {
+            drop: 0,
+            ..Rule::new(1, Segment::Any)
+        };
+        bench.set(&[rule]);
+        let netns = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4_u16 {
+                let netns = &netns;
+                scope.spawn(move || {
+                    crate::lab::sandbox::enter(std::os::fd::AsFd::as_fd(netns)).unwrap();
+                    let mut address = v4();
+                    address.set_port(PORT + thread);
+                    let (mut client, mut server) = pair(address);
+                    for _ in 0..500 {
+                        client.write_all(b"data").unwrap();
+                        server.read_exact(&mut [0; 4]).unwrap();
+                    }
+                });
+            }
+        });
+        let mut numbers: Vec<u32> = bench.packets().iter().map(|p| p.matched).collect();
+        numbers.sort_unstable();
+        assert!(numbers.len() > 4 * 500);
+        let last = numbers.len() as u32;
+        assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
+        assert_eq!(bench.counts(), [(u64::from(last), 0)]);
+    });
+}
+
+#[test]
+fn rules_are_for_the_sandbox_they_were_set_in() {
+    operated(|bench| {
+        bench.set(&[Rule::new(1, Segment::Any)]);
+        let other = crate::lab::sandbox::Sandbox::new().unwrap();
+        crate::lab::sandbox::enter(other.netns()).unwrap();
+        bench.shared.operate("lo").unwrap();
+        let _pair = pair(v4());
+        assert_eq!(bench.counts(), [(0, 0)]);
+        assert_eq!(bench.packets(), []);
+        bench.shared.set_netns(other.inum());
+        let _second = pair(v6());
+        assert!(
+            bench
+                .packets()
+                .iter()
+                .all(|p| p.netns == other.inum() && p.rule == 0)
+        );
+    });
+}
+
+#[test]
+fn the_surgeon_stays_out_of_the_hosts_namespace_and_takes_an_interface_once() {
+    sandboxed(|bench| {
+        assert!(bench.shared.operate("nosuch0").is_err());
+        bench.shared.operate("lo").unwrap();
+        let twice = bench.shared.operate("lo").unwrap_err().to_string();
+        assert!(twice.contains("already"), "{twice}");
+        let host = std::fs::File::open("/proc/self/ns/net").unwrap();
+        crate::lab::sandbox::enter(std::os::fd::AsFd::as_fd(&host)).unwrap();
+        assert!(bench.shared.operate("lo").is_err());
+        assert!(bench.shared.set_rules(&[]).is_err());
+    });
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use probes_common::config::TIMER_FUNCTIONS;
 
 use super::RunOptions;
 use super::pump::Pump;
@@ -23,6 +25,8 @@ pub struct Started {
     pub shared: Arc<Shared>,
     pub pump: Pump,
     pub symbols: Vec<Symbol>,
+    /// Names of the values in [`ENUMS`], as this kernel has them.
+    pub enums: BTreeMap<String, BTreeMap<u32, String>>,
     /// Parts of the start in order, ns.
     pub parts: Vec<(String, u64)>,
     /// Needed hooks that did not attach: (hook, why).
@@ -38,8 +42,7 @@ const FOLLOWING: [&str; 3] = [
 ];
 
 /// The trace's own hooks first.
-fn hooks(own: &[&'static str], watching: Watching) -> Vec<&'static str> {
-    let follows = watching == Watching::Tasks;
+fn hooks(own: &[&'static str], follows: bool) -> Vec<&'static str> {
     let more = FOLLOWING
         .iter()
         .filter(|hook| follows && !own.contains(hook));
@@ -48,25 +51,32 @@ fn hooks(own: &[&'static str], watching: Watching) -> Vec<&'static str> {
 
 /// What a trace cannot do without: its own word, and what following tasks takes.
 pub fn needs(trace: &dyn Trace) -> Vec<&'static str> {
+    needed(trace, trace.watching() == Watching::Tasks)
+}
+
+fn needed(trace: &dyn Trace, follows: bool) -> Vec<&'static str> {
     let mut needs = trace.needs().to_vec();
-    if trace.watching() == Watching::Tasks {
+    if follows {
         needs.extend(["sched_process_fork", "sched_process_exit"]);
     }
     needs
 }
 
+/// `follows`: tasks and what they fork are followed, whatever the trace's own hooks are.
+///
 /// # Errors
 /// No BTF, no privilege for maps, unreadable symbols. A hook that does not attach is no error.
-pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
+pub fn start(
+    kernel: &Kernel,
+    trace: &dyn Trace,
+    follows: bool,
+    options: &RunOptions,
+) -> Result<Started> {
     let mut clock = Parts::default();
-    let (hooks, needs) = (hooks(trace.hooks(), trace.watching()), needs(trace));
+    let (hooks, needs) = (hooks(trace.hooks(), follows), needed(trace, follows));
     let facts = clock.part("btf", || facts(&hooks))?;
     // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
-    let wanted = trace.symbols();
-    let symbols = std::thread::Builder::new()
-        .name("symbols".to_owned())
-        .spawn(move || symbols::running(wanted))
-        .context("could not start a thread")?;
+    let mut symbols = Symbols::read(trace.symbols(), &hooks)?;
     // Before 5.11 maps are charged to the memlock limit.
     kernel::raise_memlock().context("could not raise the memlock limit")?;
     let setup = Setup {
@@ -74,16 +84,14 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
         pid_bytes: pid_bytes(kernel),
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
+        timers: clock.part("symbols of timers", || symbols.timers())?,
         needs: &needs,
         without: &options.without,
     };
     let (attachment, parts) = attach(&hooks, &setup)?;
     clock.add(parts);
     let (shared, pump) = clock.part("map memory", || memory(&attachment, &setup))?;
-    let symbols = clock.part("rest of symbols", || match symbols.join() {
-        Ok(symbols) => Ok(symbols?),
-        Err(_) => bail!("the reader of /proc/kallsyms panicked"),
-    })?;
+    let symbols = clock.part("rest of symbols", || symbols.all())?;
     let missing = attachment
         .reports
         .iter()
@@ -100,6 +108,7 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
         shared: Arc::new(shared),
         pump,
         symbols,
+        enums: facts.enums,
         parts: clock.parts,
         missing,
     })
@@ -112,6 +121,64 @@ impl Started {
             .iter()
             .map(|attached| attached.program.to_owned())
             .collect()
+    }
+}
+
+/// Enums whose values stand in events, by the hook that sends them.
+const ENUMS: [(&str, &str); 2] = [
+    ("kfree_skb", "skb_drop_reason"),
+    ("tcp_send_reset", "sk_rst_reason"),
+];
+
+/// The kernel's symbols, read on a thread beside the loading; only the timers' must be known before it.
+struct Symbols {
+    reader: Option<JoinHandle<Result<Vec<Symbol>, symbols::Error>>>,
+    read: Vec<Symbol>,
+    timers: bool,
+}
+
+impl Symbols {
+    fn read(wanted: &'static [&'static str], hooks: &[&str]) -> Result<Symbols> {
+        let timers = ["timer_start", "timer_expire_entry"]
+            .iter()
+            .any(|hook| hooks.contains(hook));
+        let mut wanted = wanted.to_vec();
+        if timers {
+            wanted.extend(TIMER_FUNCTIONS);
+        }
+        let reader = std::thread::Builder::new()
+            .name("symbols".to_owned())
+            .spawn(move || symbols::running(&wanted))
+            .context("could not start a thread")?;
+        Ok(Symbols {
+            reader: Some(reader),
+            read: Vec::new(),
+            timers,
+        })
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        if let Some(reader) = self.reader.take() {
+            self.read = match reader.join() {
+                Ok(symbols) => symbols?,
+                Err(_) => bail!("the reader of /proc/kallsyms panicked"),
+            };
+        }
+        Ok(())
+    }
+
+    /// Where the functions of TCP's timers are, if a hook asks for them; 0 = not known.
+    fn timers(&mut self) -> Result<[u64; 5]> {
+        if !self.timers {
+            return Ok([0; 5]);
+        }
+        self.wait()?;
+        Ok(TIMER_FUNCTIONS.map(|name| symbols::entry(&self.read, name).unwrap_or(0)))
+    }
+
+    fn all(mut self) -> Result<Vec<Symbol>> {
+        self.wait()?;
+        Ok(self.read)
     }
 }
 
@@ -132,6 +199,7 @@ pub fn attach_only(kernel: &Kernel, programs: &[&str], needs: &[&str]) -> Result
         pid_bytes: pid_bytes(kernel),
         ring_bytes: 4096,
         syscalls: &[],
+        timers: [0; 5],
         needs,
         without: &Without::default(),
     };
@@ -155,11 +223,16 @@ pub fn facts(programs: &[&str]) -> Result<Facts> {
             .or_default()
             .push(hook.symbol);
     }
+    let enums = ENUMS
+        .iter()
+        .filter(|(program, _)| programs.contains(program))
+        .map(|(_, name)| name);
     let query = Query::new()
         .offsets()
         .tracepoints(by_kind.get(&true).into_iter().flatten())
         .functions(by_kind.get(&false).into_iter().flatten())
-        .functions([GUARD]);
+        .functions([GUARD])
+        .enums(enums);
     Ok(Btf::running()?.answer(&query)?)
 }
 
@@ -210,17 +283,16 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::{FOLLOWING, hooks};
-    use crate::trace::Watching;
 
     #[test]
     fn tasks_are_followed_whatever_a_trace_asks_for_and_each_hook_once() {
-        let bare = hooks(&["sys_exit"], Watching::Tasks);
+        let bare = hooks(&["sys_exit"], true);
         assert_eq!(bare[0], "sys_exit");
         assert!(FOLLOWING.iter().all(|hook| bare.contains(hook)));
         let own = ["sched_process_fork", "sched_waking"];
-        let all = hooks(&own, Watching::Tasks);
+        let all = hooks(&own, true);
         assert_eq!(all[..2], own);
         assert_eq!(all.len(), own.len() + FOLLOWING.len() - 1);
-        assert_eq!(hooks(&own, Watching::Sockets), own);
+        assert_eq!(hooks(&own, false), own);
     }
 }

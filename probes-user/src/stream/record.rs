@@ -191,6 +191,7 @@ mod tests {
             options: serde_json::json!({"workers": 4}),
             symbols: Vec::new(),
             attached: vec!["sched_waking".into()],
+            enums: Default::default(),
             timeline: None,
         };
         Head {

@@ -15,6 +15,7 @@ pub mod accept_herd;
 pub mod epoll_herd;
 pub mod herd;
 pub mod scripted;
+pub mod tcp;
 pub mod tcp_close;
 
 /// Every trace there is: the one list that all others are derived from.
@@ -54,8 +55,19 @@ pub struct Context {
     pub symbols: Vec<Symbol>,
     /// Names of the programs that attached (`sched_waking`, `sk_data_ready`, `tcp_child_process` …).
     pub attached: Vec<String>,
+    /// Names of the values of enums in events (`skb_drop_reason`, `sk_rst_reason`), as this kernel has them.
+    #[serde(default)]
+    pub enums: std::collections::BTreeMap<String, std::collections::BTreeMap<u32, String>>,
     /// Print one connection as a swim lane: its index in the run.
     pub timeline: Option<u64>,
+}
+
+impl Context {
+    /// The kernel's own name of a value (`SKB_DROP_REASON_NO_SOCKET`), if this kernel has the enum and a
+    /// hook that sends it was asked for.
+    pub fn reason_name(&self, of: &str, value: u32) -> Option<&str> {
+        self.enums.get(of)?.get(&value).map(String::as_str)
+    }
 }
 
 /// How the stream ended. Stored at the tail of a recording.

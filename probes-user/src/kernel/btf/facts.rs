@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use probes_common::offsets::packed_bits;
 use probes_common::{ABSENT, Offsets};
 
 /// A bit field within [`Field::offset`]: shift right by `shift`, keep `width` bits.
@@ -22,6 +23,19 @@ pub struct Field {
     pub size: u32,
     /// Set for bit fields only.
     pub bits: Option<Bits>,
+}
+
+impl Field {
+    /// Its entry of the shared table; none for a bit field that does not fit one.
+    pub fn entry(self) -> Option<u32> {
+        match self.bits {
+            None => Some(self.offset),
+            Some(Bits { shift, width }) if shift + width <= 8 && self.offset < 1 << 16 => {
+                Some(packed_bits(self.offset, shift, width))
+            }
+            Some(_) => None,
+        }
+    }
 }
 
 /// A tracepoint to which typed programs (tp_btf) attach.
@@ -58,6 +72,8 @@ pub struct Facts {
     pub functions: BTreeMap<String, Function>,
     /// Enumerators; those of an unsigned 64-bit enum as their bit pattern.
     pub enumerators: BTreeMap<String, i64>,
+    /// Enumerators of the enums asked for, by value; of several names for one value the first.
+    pub enums: BTreeMap<String, BTreeMap<u32, String>>,
     /// Fields and enumerators that several types of one name answer differently: withheld.
     pub ambiguous: Vec<String>,
     /// Types in the file.
@@ -88,10 +104,12 @@ impl Facts {
         self.enumerators.get(name).copied()
     }
 
-    /// The shared table: of each entry the first alternative that exists, else [`ABSENT`].
+    /// The shared table: of each entry the first alternative that exists, else [`ABSENT`]; of a bit field
+    /// within one byte its place as [`packed_bits`].
     /// Meaningful only if the query included [`super::Query::offsets`].
     pub fn offsets(&self) -> Offsets {
-        let first = |paths: &[&str]| paths.iter().find_map(|p| self.offset(p)).unwrap_or(ABSENT);
+        let entry = |path: &&str| self.field(path).and_then(Field::entry);
+        let first = |paths: &[&str]| paths.iter().find_map(entry).unwrap_or(ABSENT);
         Offsets::from_values(std::array::from_fn(|i| first(Offsets::PATHS[i].1)))
     }
 }

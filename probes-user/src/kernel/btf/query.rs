@@ -11,6 +11,7 @@ pub struct Query {
     pub(super) tracepoints: BTreeSet<String>,
     pub(super) functions: BTreeSet<String>,
     pub(super) enumerators: BTreeSet<String>,
+    pub(super) enums: BTreeSet<String>,
 }
 
 impl Query {
@@ -50,6 +51,13 @@ impl Query {
     #[must_use]
     pub fn enumerators(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         extend(&mut self.enumerators, names);
+        self
+    }
+
+    /// Enums by their tag (`skb_drop_reason`): all their enumerators.
+    #[must_use]
+    pub fn enums(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        extend(&mut self.enums, names);
         self
     }
 }

@@ -58,7 +58,36 @@ pub(super) fn answer(blob: Blob<'_>, query: &Query) -> Result<Facts, Error> {
             None => {}
         }
     }
+    for name in &query.enums {
+        let mut agreed: Option<BTreeMap<u32, String>> = None;
+        for &id in scan.enums.hits(name) {
+            let Some(ty) = types.get(id)? else { continue };
+            let values = values(blob, ty)?;
+            if agreed.replace(values.clone()).is_some_and(|a| a != values) {
+                agreed = None;
+                facts.ambiguous.push(name.clone());
+                break;
+            }
+        }
+        facts
+            .enums
+            .extend(agreed.map(|values| (name.clone(), values)));
+    }
     Ok(facts)
+}
+
+/// Names by value; wider values are cut to their low half.
+fn values(blob: Blob<'_>, ty: Type) -> Result<BTreeMap<u32, String>, Error> {
+    let stride = if ty.kind() == kind::ENUM64 { 12 } else { 8 };
+    let mut values = BTreeMap::new();
+    for i in 0..ty.vlen() {
+        let at = ty.at + RECORD_LEN + stride * i;
+        let tail = blob.tail(blob.word(at)?)?;
+        let len = tail.iter().position(|&b| b == 0).unwrap_or(tail.len());
+        let name = String::from_utf8_lossy(&tail[..len]).into_owned();
+        values.entry(blob.word(at + 4)?).or_insert(name);
+    }
+    Ok(values)
 }
 
 fn root_of(path: &str) -> &str {
@@ -133,6 +162,7 @@ struct Scan<'a> {
     tracepoints: Names<'a>,
     functions: Names<'a>,
     enumerators: Names<'a>,
+    enums: Names<'a>,
     /// None: seen with different values.
     values: BTreeMap<&'a [u8], Option<i64>>,
 }
@@ -146,6 +176,7 @@ impl<'a> Scan<'a> {
             tracepoints: Names::new(query.tracepoints.iter().map(String::as_str)),
             functions: Names::new(query.functions.iter().map(String::as_str)),
             enumerators: Names::new(query.enumerators.iter().map(String::as_str)),
+            enums: Names::new(query.enums.iter().map(String::as_str)),
             values: BTreeMap::new(),
         }
     }
@@ -177,7 +208,12 @@ impl<'a> Scan<'a> {
                         self.tracepoints.offer(bare, id);
                     }
                 }
-                kind::ENUM | kind::ENUM64 => self.enumeration(ty)?,
+                kind::ENUM | kind::ENUM64 => {
+                    if ty.name != 0 && ty.vlen() > 0 {
+                        self.enums.offer(blob.tail(ty.name)?, id);
+                    }
+                    self.enumeration(ty)?;
+                }
                 _ => {}
             }
             at += ty.len()?;

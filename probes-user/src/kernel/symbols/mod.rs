@@ -68,6 +68,13 @@ pub fn find(symbols: &[Symbol], address: u64) -> Option<&Symbol> {
     symbols[..after].last().filter(|s| address < s.end)
 }
 
+/// Where the function begins that a pointer to `name` points to: of its pieces the largest (the others are
+/// what the compiler moved out of the way).
+pub fn entry(symbols: &[Symbol], name: &str) -> Option<u64> {
+    let pieces = symbols.iter().filter(|symbol| symbol.name == name);
+    pieces.max_by_key(|s| s.end - s.start).map(|s| s.start)
+}
+
 /// Whether this process is shown real addresses.
 pub fn visible() -> bool {
     let mut head = [0; 4096];

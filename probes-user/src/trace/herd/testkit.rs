@@ -499,6 +499,7 @@ pub fn context(trace: &str, mode: Mode) -> Context {
         options: serde_json::Value::Null,
         symbols: symbols(),
         attached: Vec::new(),
+        enums: Default::default(),
         timeline: None,
     }
 }

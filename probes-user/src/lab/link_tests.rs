@@ -1,0 +1,93 @@
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use super::*;
+use crate::lab::bench::{ACK, PORT, RST, grown, operated, pair, v4, v6};
+use crate::lab::netns::Nstat;
+
+const BYTES: usize = 64 << 10;
+
+/// Payloads of what carries 64 KiB from client to server.
+fn payloads(bench: &crate::lab::bench::Bench, address: SocketAddr) -> Vec<u16> {
+    let (mut client, mut server) = pair(address);
+    let writer = std::thread::spawn(move || {
+        client.write_all(&[7; BYTES]).unwrap();
+        client
+    });
+    server.read_exact(&mut vec![0; BYTES]).unwrap();
+    drop(writer.join().unwrap());
+    let packets = bench.packets();
+    let data = packets
+        .iter()
+        .filter(|p| p.dest_port == PORT && p.payload > 0);
+    data.map(|p| p.payload).collect()
+}
+
+#[test]
+fn without_offload_no_packet_is_longer_than_a_segment() {
+    for (address, headers) in [(v4(), 52), (v6(), 72)] {
+        operated(move |bench| {
+            set_mtu("lo", 1500).unwrap();
+            let bundled = payloads(bench, address);
+            assert!(bundled.iter().any(|len| *len > 1500), "{bundled:?}");
+            no_offload("lo").unwrap();
+            let before = Nstat::read().unwrap();
+            let cut = payloads(bench, address);
+            let segment = 1500 - headers;
+            assert!(cut.iter().all(|len| *len <= segment), "{cut:?}");
+            let whole = cut.iter().filter(|len| **len == segment).count();
+            assert!(whole + 2 >= BYTES / usize::from(segment), "{cut:?}");
+            let again = grown(&before, "TcpRetransSegs");
+            if again == 0 {
+                assert_eq!(
+                    cut.iter().map(|len| usize::from(*len)).sum::<usize>(),
+                    BYTES
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn added_addresses_can_be_listened_on_at_once() {
+    operated(|bench| {
+        for (prefix, address) in [
+            ("10.9.0.1/24", "10.9.0.1:20000"),
+            ("fd00:9::1/64", "[fd00:9::1]:20000"),
+        ] {
+            add_address("lo", prefix).unwrap();
+            let address: SocketAddr = address.parse().unwrap();
+            let (client, _server) = pair(address);
+            assert_eq!(client.peer_addr().unwrap(), address);
+            assert!(!bench.packets().is_empty());
+            let twice = format!("{:#}", add_address("lo", prefix).unwrap_err());
+            assert!(twice.contains("exists"), "{twice}");
+        }
+        assert!(add_address("lo", "10.9.0.1").is_err());
+        assert!(add_address("lo", "10.9.0.1/33").is_err());
+        assert!(add_address("nosuch0", "10.9.0.1/24").is_err());
+        assert!(set_mtu("lo", 0).is_err() || set_mtu("nosuch0", 1500).is_err());
+    });
+}
+
+#[test]
+fn a_routed_foreign_prefix_is_a_hole_without_a_word() {
+    for (own, foreign, dest) in [
+        ("10.9.0.1/24", "192.0.2.0/24", "192.0.2.7:20000"),
+        ("fd00:9::1/64", "2001:db8::/32", "[2001:db8::7]:20000"),
+    ] {
+        operated(move |bench| {
+            add_address("lo", own).unwrap();
+            let source: IpAddr = own.split('/').next().unwrap().parse().unwrap();
+            add_route(foreign, "lo", Some(source)).unwrap();
+            let dest: SocketAddr = dest.parse().unwrap();
+            let wait = std::time::Duration::from_millis(1500);
+            let error = TcpStream::connect_timeout(&dest, wait).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
+            // The SYN and its first resend, and nothing in answer.
+            let packets = bench.packets();
+            assert_eq!(packets.len(), 2, "{packets:?}");
+            assert!(packets.iter().all(|p| p.flags & (ACK | RST) == 0));
+        });
+    }
+}
