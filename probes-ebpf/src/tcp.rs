@@ -77,8 +77,9 @@ fn state(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     // SAFETY: a field of the hook's struct sock argument.
     let protocol: u16 = unsafe { reads.typed(sock, offset!(sock_protocol)) };
     if protocol == IPPROTO_TCP && followed::<true>(&mut reads, sock, &mut id) {
-        let key = reads.argument(ctx, 0);
-        if takes_object(turn, hook::STATE, key) {
+        id.sock = reads.argument(ctx, 0);
+        if takes_object(turn, hook::STATE, id.sock) {
+            let sock = id.sock as *const u8;
             emit::<TcpState>(|record| {
                 // SAFETY: `record` points to room for the whole payload.
                 unsafe {
