@@ -120,6 +120,20 @@ impl Cause {
             Cause::Unknown => "not known",
         }
     }
+
+    /// Is it sent by a call of the socket's owner, or by the owner's end?
+    pub const fn own_doing(self) -> bool {
+        matches!(
+            self,
+            Cause::UnreadData
+                | Cause::LingerZero
+                | Cause::Linger2
+                | Cause::KilledUnread
+                | Cause::KilledLingerZero
+                | Cause::Disconnect
+                | Cause::ListenerClosed
+        )
+    }
 }
 
 /// The known functions of a stack, from the top down to the first boundary.

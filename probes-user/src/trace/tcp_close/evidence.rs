@@ -62,7 +62,7 @@ impl Resets {
     }
 
     /// The state before the change that led to this one, if there was one.
-    fn before(&self, reset: &TcpReset) -> Option<u8> {
+    pub fn before(&self, reset: &TcpReset) -> Option<u8> {
         let (old, new) = self.last.get(&reset.id.sock)?;
         Some(if *new == reset.id.state { *old } else { *new })
     }

@@ -12,8 +12,7 @@ mod ledger;
 mod marks;
 mod rst;
 mod verdict;
-
-use std::collections::BTreeMap;
+mod watch;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -21,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use self::evidence::Names;
 use crate::evidence::{Claim, Ledger};
 use crate::exit::usage;
-use crate::kernel::btf::{Btf, Query};
 use crate::lab::Lab;
 use crate::lab::script::ScriptLab;
 use crate::stream::Item;
@@ -46,47 +44,20 @@ const NEEDS: &[&str] = &[
     "surgeon",
 ];
 
-/// Reasons of `enum sk_rst_reason` that a kernel may know; which numbers they have here BTF tells.
-const REASONS: [&str; 18] = [
-    "NOT_SPECIFIED",
-    "NO_SOCKET",
-    "TCP_INVALID_ACK_SEQUENCE",
-    "TCP_RFC7323_PAWS",
-    "TCP_TOO_OLD_ACK",
-    "TCP_ACK_UNSENT_DATA",
-    "TCP_FLAGS",
-    "TCP_OLD_ACK",
-    "TCP_ABORT_ON_DATA",
-    "TCP_TIMEWAIT_SOCKET",
-    "INVALID_SYN",
-    "TCP_ABORT_ON_CLOSE",
-    "TCP_ABORT_ON_LINGER",
-    "TCP_ABORT_ON_MEMORY",
-    "TCP_STATE",
-    "TCP_KEEPALIVE_TIMEOUT",
-    "TCP_DISCONNECT_WITH_DATA",
-    "ERROR",
-];
-
 /// The lab's options as the fold gets them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Options {
     #[serde(default)]
     variants: Vec<String>,
-    /// `enum sk_rst_reason` by number.
-    #[serde(default)]
-    reset_reasons: BTreeMap<u32, String>,
 }
 
-/// None on kernels without the enum.
-fn reset_reasons() -> Result<BTreeMap<u32, String>> {
-    let names = REASONS.map(|reason| format!("SK_RST_REASON_{reason}"));
-    let facts = Btf::running()?.answer(&Query::new().enumerators(&names))?;
-    let known = REASONS.iter().zip(&names).filter_map(|(reason, name)| {
-        let number = u32::try_from(facts.enumerator(name)?).ok()?;
-        Some((number, (*reason).to_owned()))
-    });
-    Ok(known.collect())
+fn names(context: &Context) -> Names {
+    let reasons = context.enums.get("sk_rst_reason").into_iter().flatten();
+    let plain = |name: &str| name.trim_start_matches("SK_RST_REASON_").to_owned();
+    Names {
+        symbols: context.symbols.clone(),
+        reasons: reasons.map(|(value, name)| (*value, plain(name))).collect(),
+    }
 }
 
 impl Trace for TcpClose {
@@ -125,7 +96,7 @@ impl Trace for TcpClose {
     }
 
     fn watching(&self) -> Watching {
-        Watching::Nothing
+        Watching::Sockets
     }
 
     fn page(&self) -> &'static str {
@@ -146,18 +117,16 @@ impl Trace for TcpClose {
     fn lab_options(&self, options: &LabOptions) -> Result<serde_json::Value> {
         Ok(serde_json::to_value(Options {
             variants: options.variants.clone(),
-            reset_reasons: reset_reasons()?,
         })?)
     }
 
     fn fold(&self, context: &Context) -> Box<dyn Fold> {
+        if context.mode == Mode::Watch {
+            return Box::new(watch::WatchFold::new(names(context), &context.options));
+        }
         let options: Options = serde_json::from_value(context.options.clone()).unwrap_or_default();
         Box::new(LabFold {
-            mode: context.mode,
-            names: Names {
-                symbols: context.symbols.clone(),
-                reasons: options.reset_reasons,
-            },
+            names: names(context),
             asked: LabOptions {
                 variants: options.variants,
                 ..LabOptions::default()
@@ -168,7 +137,6 @@ impl Trace for TcpClose {
 }
 
 struct LabFold {
-    mode: Mode,
     names: Names,
     asked: LabOptions,
     cases: Cases,
@@ -184,12 +152,8 @@ impl Fold for LabFold {
     }
 
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
-        let findings = match self.mode {
-            Mode::Lab => verdict::judge(&self.cases, &self.names, &self.asked, ending),
-            Mode::Watch => Vec::new(),
-        };
         Outcome {
-            findings,
+            findings: verdict::judge(&self.cases, &self.names, &self.asked, ending),
             ledger: self.interim(),
         }
     }
