@@ -19,6 +19,7 @@ pub mod sandbox;
 pub mod script;
 pub mod shared;
 pub mod surgeon;
+pub mod tap;
 
 /// What the lab may ask of the kernel side, and tell it. The real one is memory shared with the BPF maps.
 /// Must work in a forked child (no locks, no allocation needed).

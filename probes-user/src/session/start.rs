@@ -84,7 +84,7 @@ pub fn start(
         pid_bytes: pid_bytes(kernel),
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
-        timers: clock.part("symbols of timers", || symbols.timers())?,
+        timers: clock.part("symbols of timers", || symbols.timers(trace.timers()))?,
         needs: &needs,
         without: &options.without,
     };
@@ -168,12 +168,16 @@ impl Symbols {
     }
 
     /// Where the functions of TCP's timers are, if a hook asks for them; 0 = not known.
-    fn timers(&mut self) -> Result<[u64; 5]> {
+    fn timers(&mut self, followed: &[&str]) -> Result<[u64; 5]> {
         if !self.timers {
             return Ok([0; 5]);
         }
         self.wait()?;
-        Ok(TIMER_FUNCTIONS.map(|name| symbols::entry(&self.read, name).unwrap_or(0)))
+        let entry = |name: &str| {
+            let followed = followed.contains(&name);
+            followed.then(|| symbols::entry(&self.read, name)).flatten()
+        };
+        Ok(TIMER_FUNCTIONS.map(|name| entry(name).unwrap_or(0)))
     }
 
     fn all(mut self) -> Result<Vec<Symbol>> {

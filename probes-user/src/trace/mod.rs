@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use probes_common::config::TIMER_FUNCTIONS;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::args::duration;
@@ -216,6 +217,11 @@ pub trait Trace: Sync {
     /// Kernel functions that the fold looks for in stacks.
     fn symbols(&self) -> &'static [&'static str] {
         &[]
+    }
+    /// Of TCP's timers, those that `timer_start` and `timer_expire_entry` tell, by function: a busy connection
+    /// starts its own with every segment.
+    fn timers(&self) -> &'static [&'static str] {
+        &TIMER_FUNCTIONS
     }
     /// What the lab can be asked for beside `--variant`.
     fn options(&self) -> &'static [LabOption] {
