@@ -129,7 +129,8 @@ impl Tap {
             };
             // Loopback shows every packet twice: as it leaves, and as it comes in.
             if from.sll_pkttype == libc::PACKET_OUTGOING {
-                self.frames.extend(frame(buffer.get(..got).unwrap_or_default()));
+                self.frames
+                    .extend(frame(buffer.get(..got).unwrap_or_default()));
             }
         }
     }

@@ -15,6 +15,7 @@ mod readme;
 mod schema;
 mod stats;
 mod targets;
+mod tcp_close;
 mod witness;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
@@ -49,6 +50,8 @@ pub const TESTS: &[Test] = tests![
         reuseport_gives_each_of_4_a_listener_and_the_hash_decides,
         reuseport_gives_each_of_8_a_listener_and_the_hash_decides, no_connection_is_missed_under_load;
     herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
+    tcp_close: every_claim_is_settled_and_every_reset_explained, beside_noise_nothing_changes (600),
+        a_watch_names_who_reset_whom_and_why;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
 ];

@@ -20,13 +20,20 @@ impl Watch {
         Watch::command(ctx, target, &[])
     }
 
+    /// By another trace than epoll-herd.
+    pub fn of(ctx: &Ctx, trace: &str, target: &[&str]) -> Watch {
+        Watch::begin(ctx, trace, target, &[])
+    }
+
     /// With a command to run and watch, after `--`.
     pub fn command(ctx: &Ctx, target: &[&str], command: &[String]) -> Watch {
+        Watch::begin(ctx, "epoll-herd", target, command)
+    }
+
+    fn begin(ctx: &Ctx, trace: &str, target: &[&str], command: &[String]) -> Watch {
         let dir = Dir::new();
         let ready = dir.join("ready");
-        let mut probes: Probes = ctx
-            .probes(["epoll-herd", "--json", "--ready-file"])
-            .arg(&ready);
+        let mut probes: Probes = ctx.probes([trace, "--json", "--ready-file"]).arg(&ready);
         for word in target {
             probes = probes.arg(word);
         }

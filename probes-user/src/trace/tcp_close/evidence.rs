@@ -125,6 +125,21 @@ fn deciding(stack: &[&str]) -> Option<String> {
     told.or(stack.first()).map(|name| (*name).to_owned())
 }
 
+fn untold(ktime: u64, packet: &Packet) -> Sent {
+    Sent {
+        ktime,
+        pid: 0,
+        comm: String::new(),
+        local_port: packet.source_port,
+        remote_port: packet.dest_port,
+        cause: Cause::Untold,
+        unread: 0,
+        reason: None,
+        function: None,
+        on_wire: true,
+    }
+}
+
 /// A case with its ends and all that the claims ask of it.
 #[derive(Debug)]
 pub struct CaseView<'a> {
@@ -163,26 +178,22 @@ impl<'a> CaseView<'a> {
             .map(|(time, packet)| (time, *packet))
             .collect();
         for (ktime, packet) in wire {
-            let found = self.sent.iter_mut().find(|sent| {
-                !sent.on_wire
-                    && (sent.local_port, sent.remote_port) == (packet.source_port, packet.dest_port)
-            });
-            match found {
-                Some(sent) => sent.on_wire = true,
-                None => self.sent.push(Sent {
-                    ktime,
-                    pid: 0,
-                    comm: String::new(),
-                    local_port: packet.source_port,
-                    remote_port: packet.dest_port,
-                    cause: Cause::Untold,
-                    unread: 0,
-                    reason: None,
-                    function: None,
-                    on_wire: true,
-                }),
+            // The event of an answer in a listener's name has the listener's ends: no peer.
+            let exact = self.place(&packet, packet.dest_port);
+            match exact.or_else(|| self.place(&packet, 0)) {
+                Some(at) => {
+                    self.sent[at].on_wire = true;
+                    self.sent[at].remote_port = packet.dest_port;
+                }
+                None => self.sent.push(untold(ktime, &packet)),
             }
         }
+    }
+
+    fn place(&self, packet: &Packet, remote: u16) -> Option<usize> {
+        self.sent.iter().position(|sent| {
+            !sent.on_wire && (sent.local_port, sent.remote_port) == (packet.source_port, remote)
+        })
     }
 
     /// Segments with one of these flags.

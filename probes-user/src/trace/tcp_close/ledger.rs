@@ -66,11 +66,9 @@ fn resets(views: &[CaseView<'_>]) -> Table {
         "every RST, and why it was sent",
         &[
             ("case", "case"),
-            ("ends", "ends"),
             ("cause", "cause"),
             ("unread_bytes", "unread"),
-            ("reason", "kernel's reason"),
-            ("function", "function"),
+            ("told_by", "told by"),
         ],
     );
     for view in views {
@@ -84,12 +82,17 @@ fn resets(views: &[CaseView<'_>]) -> Table {
 fn row(label: &str, sent: &Sent) -> Vec<Value> {
     vec![
         json!(label),
-        json!(format!("{} → {}", sent.local_port, sent.remote_port)),
         json!(sent.cause.words()),
         json!(sent.unread),
-        json!(sent.reason),
-        json!(sent.function),
+        json!(told_by(sent)),
     ]
+}
+
+/// The kernel's own reason, where it says more than that a state was left; else the function.
+fn told_by(sent: &Sent) -> Option<&str> {
+    let reason = sent.reason.as_deref();
+    let vague = |reason: &&str| !["TCP_STATE", "INVALID_SYN"].contains(reason);
+    reason.filter(vague).or(sent.function.as_deref())
 }
 
 /// What a script meant against what was found. `untold` is right where the kernel has no word for it.

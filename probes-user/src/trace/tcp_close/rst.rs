@@ -67,8 +67,13 @@ pub fn unread(views: &[CaseView<'_>]) -> Result<Judged, Blocked> {
         }
         holds &= (resets, fins) == (1, 0) && got.errno == libc::ECONNRESET;
         told.push(format!(
-            "with {} bytes unread {resets} RST and {fins} FIN (the peer reads {})",
+            "with {} {} unread {resets} RST and {fins} FIN (the peer reads {})",
             close.unread_bytes,
+            if close.unread_bytes == 1 {
+                "byte"
+            } else {
+                "bytes"
+            },
             errno(got.errno)
         ));
         numbers.push((keys.0, json!(close.unread_bytes)));

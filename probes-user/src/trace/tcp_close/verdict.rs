@@ -170,7 +170,7 @@ fn together(judged: &[(&str, Judged)]) -> Blocked {
     };
     let because = match judged {
         [(_, one), (_, other)] if one.says == other.says => {
-            format!("over IPv4 and over IPv6 {}", one.says)
+            format!("over IPv4 and IPv6: {}", one.says)
         }
         several => {
             let each = several

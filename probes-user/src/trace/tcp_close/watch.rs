@@ -65,6 +65,8 @@ pub struct WatchFold {
     /// Where the last line of a connection is, for its receiver.
     open: HashMap<Ends, usize>,
     of_processes: bool,
+    /// Names of states; none = any.
+    states: Vec<String>,
     dropped: u64,
     begun: Option<u64>,
 }
@@ -79,6 +81,7 @@ impl WatchFold {
             lines: Vec::new(),
             open: HashMap::new(),
             of_processes: options["of_processes"].as_bool().unwrap_or_default(),
+            states: serde_json::from_value(options["states"].clone()).unwrap_or_default(),
             dropped: 0,
             begun: None,
         }
@@ -180,7 +183,9 @@ impl WatchFold {
             who.as_ref()
                 .is_some_and(|who| self.flows.names().is_target(who.pid))
         };
-        !self.of_processes || target(&line.sender) || target(&line.receiver)
+        let state = state_name(line.state);
+        let state = self.states.is_empty() || self.states.iter().any(|wanted| wanted == state);
+        state && (!self.of_processes || target(&line.sender) || target(&line.receiver))
     }
 
     fn ledger(&self) -> Ledger {
