@@ -24,6 +24,7 @@ pub mod synack_retry;
 pub mod syn_queue;
 pub mod tcp;
 pub mod tcp_retransmit;
+pub mod tcp_close;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
@@ -36,6 +37,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &syn_queue::SYN_QUEUE,
     &accept_queue::ACCEPT_QUEUE,
     &tcp_retransmit::TCP_RETRANSMIT,
+    &tcp_close::TCP_CLOSE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,6 +22,7 @@ mod synack_retry;
 mod syn_queue;
 mod targets;
 mod tcp_retransmit;
+mod tcp_close;
 mod witness;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
@@ -64,6 +65,8 @@ pub const TESTS: &[Test] = tests![
     herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
     tcp_retransmit: each_cause_is_provoked_and_tied_to_its_loss, it_settles_beside_noise_too,
         a_dead_peer_shows_with_cause_step_and_owner, an_interval_prints_the_ledger_each_time;
+    tcp_close: every_claim_is_settled_and_every_reset_explained, beside_noise_nothing_changes (600),
+        a_watch_names_who_reset_whom_and_why;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
     syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
