@@ -17,12 +17,14 @@ pub mod epoll_herd;
 pub mod herd;
 pub mod scripted;
 pub mod tcp;
+pub mod tcp_states;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
 pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
+    &tcp_states::TCP_STATES,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
