@@ -90,7 +90,9 @@ impl<'a> Played<'a> {
             let followed = state_at(flow, at);
             if followed != state {
                 let (table, events) = (state_name(state), state_name(followed));
-                return Err(format!("{when}: {end} is {table} in the table, {events} by events"));
+                return Err(format!(
+                    "{when}: {end} is {table} in the table, {events} by events"
+                ));
             }
         }
         for (what, counted, events) in self.counts() {
@@ -107,7 +109,10 @@ impl<'a> Played<'a> {
         for mark in self.log.named(SEEN).filter(|mark| mark.ktime >= self.since) {
             let when = mark.data.get("when").and_then(Value::as_str).unwrap_or("");
             for (end, flow) in self.ends() {
-                let state = mark.data.get(end).and_then(|its| its.get("state")?.as_u64());
+                let state = mark
+                    .data
+                    .get(end)
+                    .and_then(|its| its.get("state")?.as_u64());
                 let state = state.and_then(|state| u8::try_from(state).ok());
                 seen.push((when, end, flow, state.unwrap_or_default(), mark.ktime));
             }
@@ -131,7 +136,11 @@ impl<'a> Played<'a> {
         let counter = |name| self.log.counter(name);
         vec![
             ("TcpActiveOpens", counter("TcpActiveOpens"), changes(open)),
-            ("TcpPassiveOpens", counter("TcpPassiveOpens"), changes(child)),
+            (
+                "TcpPassiveOpens",
+                counter("TcpPassiveOpens"),
+                changes(child),
+            ),
             ("TcpEstabResets", counter("TcpEstabResets"), changes(reset)),
         ]
     }
@@ -141,13 +150,19 @@ impl<'a> Played<'a> {
         let of = |mark: &crate::stream::Mark| {
             let what = mark.data.get("what").and_then(Value::as_str)?;
             let by = mark.data.get("by").and_then(Value::as_str)?;
-            matches!(what, "close" | "shutdown")
-                .then_some(if by == "client" { "client" } else { "server" })
+            matches!(what, "close" | "shutdown").then_some(if by == "client" {
+                "client"
+            } else {
+                "server"
+            })
         };
         if self.log.named(KILLED).next().is_some() {
             return vec!["client"];
         }
-        let actions = self.log.named(ACTION).filter(|mark| mark.ktime >= self.since);
+        let actions = self
+            .log
+            .named(ACTION)
+            .filter(|mark| mark.ktime >= self.since);
         let closers: Vec<&'static str> = actions.filter_map(of).collect();
         let both = self.log.label.starts_with("simultaneous");
         closers.into_iter().take(if both { 2 } else { 1 }).collect()
@@ -155,16 +170,20 @@ impl<'a> Played<'a> {
 
     /// Starts of TIME_WAIT timers of this connection: (time, s).
     fn timers(&self, state: u8) -> Vec<(u64, f64)> {
-        let events = self.log.events.iter().filter_map(|event| match &event.body {
-            Body::TcpTimer(its)
-                if (its.which, its.action) == (TIMER_TIME_WAIT, TIMER_STARTED)
-                    && its.id.state == state =>
-            {
-                let seconds = its.timeout as f64 * self.tick_ns as f64 / 1e9;
-                Some((event.header.ktime, seconds))
-            }
-            _ => None,
-        });
+        let events = self
+            .log
+            .events
+            .iter()
+            .filter_map(|event| match &event.body {
+                Body::TcpTimer(its)
+                    if (its.which, its.action) == (TIMER_TIME_WAIT, TIMER_STARTED)
+                        && its.id.state == state =>
+                {
+                    let seconds = its.timeout as f64 * self.tick_ns as f64 / 1e9;
+                    Some((event.header.ktime, seconds))
+                }
+                _ => None,
+            });
         events.collect()
     }
 
@@ -178,7 +197,8 @@ impl<'a> Played<'a> {
                 };
                 let field = |name: &str| its.get(name).and_then(Value::as_u64);
                 if field("state") == Some(u64::from(TIME_WAIT))
-                    && let (Some(left), Some(began)) = (field("expires_cs"), flow.entered(TIME_WAIT))
+                    && let (Some(left), Some(began)) =
+                        (field("expires_cs"), flow.entered(TIME_WAIT))
                 {
                     let passed = mark.ktime.saturating_sub(began) as f64 / 1e9;
                     lasts.push(left as f64 / 100.0 + passed);
@@ -200,7 +220,11 @@ fn state_at(flow: &Flow, at: u64) -> u8 {
 
 /// All verdicts, over the cases that were played.
 pub fn verdicts(played: &[Played<'_>], skipped: &[String]) -> Vec<Verdict> {
-    vec![active_closer(played, skipped), sixty(played), killed(played)]
+    vec![
+        active_closer(played, skipped),
+        sixty(played),
+        killed(played),
+    ]
 }
 
 /// Why a case could not be played, if it could not.
@@ -209,12 +233,7 @@ pub fn skipped(log: &CaseLog) -> Option<String> {
     Some(format!("{}: {why}", log.label))
 }
 
-fn verdict(
-    claim: &'static str,
-    result: ClaimResult,
-    because: String,
-    numbers: Value,
-) -> Verdict {
+fn verdict(claim: &'static str, result: ClaimResult, because: String, numbers: Value) -> Verdict {
     let numbers = match numbers {
         Value::Object(map) => map,
         _ => Map::new(),
@@ -270,7 +289,11 @@ fn active_closer(played: &[Played<'_>], skipped: &[String]) -> Verdict {
         return verdict(claim, ClaimResult::Inconclusive, because, numbers);
     }
     let mut because = match wrong.first() {
-        Some(first) => format!("{} of {} cases otherwise: {first}", wrong.len(), closed.len()),
+        Some(first) => format!(
+            "{} of {} cases otherwise: {first}",
+            wrong.len(),
+            closed.len()
+        ),
         None => format!(
             "in all {} cases the first closer alone, both in a simultaneous close ({ends} ends)",
             closed.len()
@@ -291,7 +314,11 @@ fn sixty(played: &[Played<'_>]) -> Verdict {
     };
     let armed = of(TIME_WAIT);
     let table: Vec<f64> = played.iter().flat_map(Played::by_table).collect();
-    let ran: Vec<f64> = played.iter().flat_map(|case| case.all.iter()).filter_map(ran).collect();
+    let ran: Vec<f64> = played
+        .iter()
+        .flat_map(|case| case.all.iter())
+        .filter_map(ran)
+        .collect();
     let fin_timeout = played
         .iter()
         .filter(|case| case.log.label.starts_with("fin-timeout"));
@@ -309,24 +336,36 @@ fn sixty(played: &[Played<'_>]) -> Verdict {
         "with_fin_timeout_set_count": set.len(),
         "ran_max_s": extreme(&ran, f64::max),
     });
-    let open = |because: String, numbers| verdict(claim, ClaimResult::Inconclusive, because, numbers);
+    let open =
+        |because: String, numbers| verdict(claim, ClaimResult::Inconclusive, because, numbers);
     if armed.is_empty() {
         return open("no TIME_WAIT timer was seen to start".to_owned(), numbers);
     }
-    let (armed_near, table_near) = (armed.iter().all(|s| near(*s)), table.iter().all(|s| near(*s)));
+    let (armed_near, table_near) = (
+        armed.iter().all(|s| near(*s)),
+        table.iter().all(|s| near(*s)),
+    );
     if table.is_empty() || armed_near != table_near {
         let because = "the table of sockets does not say what the timers say".to_owned();
         return open(because, numbers);
     }
-    let ran_well = ran.iter().all(|s| (CLAIMED * (1.0 - NEAR)..CLAIMED + LATE).contains(s));
+    let ran_well = ran
+        .iter()
+        .all(|s| (CLAIMED * (1.0 - NEAR)..CLAIMED + LATE).contains(s));
     let low = extreme(&armed, f64::min).unwrap_or_default();
     let high = extreme(&armed, f64::max).unwrap_or_default();
     let mut because = format!("{} timers started for {low:.2} to {high:.2} s", armed.len());
     if !set.is_empty() {
-        because.push_str(&format!(", {} of them with tcp_fin_timeout set otherwise", set.len()));
+        because.push_str(&format!(
+            ", {} of them with tcp_fin_timeout set otherwise",
+            set.len()
+        ));
     }
     if let Some(longest) = extreme(&ran, f64::max) {
-        because.push_str(&format!("; {} ran out, after {longest:.1} s at most", ran.len()));
+        because.push_str(&format!(
+            "; {} ran out, after {longest:.1} s at most",
+            ran.len()
+        ));
     }
     verdict(claim, settled(armed_near && ran_well), because, numbers)
 }
@@ -342,7 +381,9 @@ fn killed(played: &[Played<'_>]) -> Verdict {
     let claim = KILLED_CLAIM;
     let mut wrong = Vec::new();
     let mut ends = [0_u32; 2];
-    let cases = played.iter().filter(|case| case.log.label.starts_with("killed"));
+    let cases = played
+        .iter()
+        .filter(|case| case.log.label.starts_with("killed"));
     for case in cases {
         let unread = case.log.label.starts_with("killed-unread");
         ends[usize::from(unread)] += 1;
@@ -371,7 +412,11 @@ fn killed(played: &[Played<'_>]) -> Verdict {
 /// Did the killed process's connection close as claimed? Else what it did.
 fn closes(case: &Played<'_>, unread: bool) -> Result<(), String> {
     let killed = case.log.said(KILLED, "pid").and_then(Value::as_u64);
-    let at = case.log.named(KILLED).next().map_or(u64::MAX, |mark| mark.ktime);
+    let at = case
+        .log
+        .named(KILLED)
+        .next()
+        .map_or(u64::MAX, |mark| mark.ktime);
     let left = case.log.events.iter().find_map(|event| match &event.body {
         Body::TcpState(its) if its.id.sock == case.client.sock && its.old == ESTABLISHED => {
             Some((event.header, its.new))
@@ -383,7 +428,9 @@ fn closes(case: &Played<'_>, unread: bool) -> Result<(), String> {
     };
     if header.ktime < at || Some(u64::from(header.tgid)) != killed {
         let (by, killed) = (header.tgid, killed.unwrap_or_default());
-        return Err(format!("left ESTABLISHED in process {by}, killed was {killed}"));
+        return Err(format!(
+            "left ESTABLISHED in process {by}, killed was {killed}"
+        ));
     }
     let expected = if unread { CLOSE } else { FIN_WAIT1 };
     if new != expected {

@@ -74,8 +74,14 @@ const OPTIONS: &[LabOption] = &[LabOption {
 
 const EXAMPLES: &[(&str, &str)] = &[
     ("--full", "the lab, with a whole TIME_WAIT"),
-    ("-a --state TIME_WAIT -d 60s", "who has sockets in TIME_WAIT"),
-    ("-n nginx -i 5s", "connections of all processes of that name"),
+    (
+        "-a --state TIME_WAIT -d 60s",
+        "who has sockets in TIME_WAIT",
+    ),
+    (
+        "-n nginx -i 5s",
+        "connections of all processes of that name",
+    ),
 ];
 
 impl Trace for TcpStates {

@@ -20,7 +20,9 @@ pub const FIN_TIMEOUT: u32 = 20;
 /// No case has such a name.
 pub fn cases(options: &LabOptions) -> Result<Vec<Case>> {
     let full = options.flag("full");
-    let all = [Family::V4, Family::V6].into_iter().flat_map(|family| of(family, full));
+    let all = [Family::V4, Family::V6]
+        .into_iter()
+        .flat_map(|family| of(family, full));
     let cases: Vec<Case> = all.filter(|case| options.wants(&case.label)).collect();
     if cases.is_empty() {
         return usage(format!(
@@ -49,9 +51,10 @@ fn of(family: Family, full: bool) -> [Case; 7] {
         case("server-closes", script::server_closes),
         half_close,
         case("fin-timeout", script::client_closes).sysctl("net.ipv4.tcp_fin_timeout", FIN_TIMEOUT),
-        // Put back from outside, a frame for 127/8 is refused without this.
+        // A frame that is put back comes from outside, and its source is one of our own addresses, in 127/8.
         case("simultaneous-close", script::simultaneous_close)
-            .sysctl("net.ipv4.conf.all.route_localnet", 1),
+            .sysctl("net.ipv4.conf.all.route_localnet", 1)
+            .sysctl("net.ipv4.conf.all.accept_local", 1),
         case("killed", script::killed),
         case("killed-unread", script::killed_unread),
     ]

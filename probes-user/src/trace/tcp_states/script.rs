@@ -13,7 +13,6 @@ use crate::kernel::tcp::{
     self, CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, TIME_WAIT,
 };
 use crate::lab::child::{self, Child};
-use crate::lab::link;
 use crate::lab::script::Stage;
 use crate::lab::surgeon::{Rule, Segment};
 use crate::lab::tap::{ACK, FIN, Tap};
@@ -172,7 +171,8 @@ impl<'a> Play<'a> {
     }
 
     fn note_seen(&self, what: &str, (client, server): (End, End)) {
-        let end = |its: End| json!({ "state": its.state, "timer": its.timer, "expires_cs": its.expires });
+        let end =
+            |its: End| json!({ "state": its.state, "timer": its.timer, "expires_cs": its.expires });
         let data = json!({ "when": what, "client": end(client), "server": end(server) });
         self.stage.note(SEEN, data);
     }
@@ -207,7 +207,11 @@ fn tick() -> Result<u64> {
 /// A step that did not come about.
 pub fn client_closes(play: &mut Play<'_>) -> Result<()> {
     play.close_client();
-    play.await_states("the client waits for the server's FIN", FIN_WAIT2, CLOSE_WAIT)?;
+    play.await_states(
+        "the client waits for the server's FIN",
+        FIN_WAIT2,
+        CLOSE_WAIT,
+    )?;
     play.close_server();
     play.await_states("both have closed", TIME_WAIT, CLOSE)
 }
@@ -218,7 +222,11 @@ pub fn client_closes(play: &mut Play<'_>) -> Result<()> {
 /// As [`client_closes`].
 pub fn server_closes(play: &mut Play<'_>) -> Result<()> {
     play.close_server();
-    play.await_states("the server waits for the client's FIN", CLOSE_WAIT, FIN_WAIT2)?;
+    play.await_states(
+        "the server waits for the client's FIN",
+        CLOSE_WAIT,
+        FIN_WAIT2,
+    )?;
     play.close_client();
     play.await_states("both have closed", CLOSE, TIME_WAIT)
 }
@@ -257,11 +265,10 @@ pub fn half_close(play: &mut Play<'_>, full: bool) -> Result<()> {
 /// As [`client_closes`].
 pub fn simultaneous_close(play: &mut Play<'_>) -> Result<()> {
     if let Err(error) = play.stage.view().operate("lo") {
-        play.stage.note(SKIPPED, json!({ "why": format!("{error:#}") }));
+        play.stage
+            .note(SKIPPED, json!({ "why": format!("{error:#}") }));
         return Ok(());
     }
-    // Checksums must be in the frames that are put back.
-    link::no_offload("lo")?;
     let mut tap = Tap::new("lo")?;
     for _ in 0..TRIES {
         play.connect()?;
@@ -286,7 +293,9 @@ fn cross(play: &mut Play<'_>, tap: &mut Tap) -> Result<bool> {
         Rule::new(4, Segment::Fin).from(server).to(client),
     ];
     tap.forget();
-    play.stage.view().set_rules(&[acks[0], acks[1], fins[0], fins[1]])?;
+    play.stage
+        .view()
+        .set_rules(&[acks[0], acks[1], fins[0], fins[1]])?;
     play.act("shutdown", "client");
     play.client()?.shutdown(Shutdown::Write)?;
     play.act("shutdown", "server");
@@ -298,7 +307,8 @@ fn cross(play: &mut Play<'_>, tap: &mut Tap) -> Result<bool> {
     };
     let held = [fin(tap, client)?, fin(tap, server)?];
     tap.forget();
-    play.stage.act(ACTION, json!({ "what": "FINs cross", "by": "network" }));
+    play.stage
+        .act(ACTION, json!({ "what": "FINs cross", "by": "network" }));
     play.stage.view().set_rules(&acks)?;
     for frame in &held {
         tap.put_back(frame)?;
@@ -312,7 +322,10 @@ fn cross(play: &mut Play<'_>, tap: &mut Tap) -> Result<bool> {
         return Ok(false);
     }
     play.note_seen("the FINs have crossed", crossed);
-    let ack = |tap: &mut Tap, port| play.stage.wait("an ACK is held", || Ok(tap.take(port, ACK)));
+    let ack = |tap: &mut Tap, port| {
+        play.stage
+            .wait("an ACK is held", || Ok(tap.take(port, ACK)))
+    };
     let held = [ack(tap, client)?, ack(tap, server)?];
     play.stage.view().set_rules(&[])?;
     for frame in &held {
@@ -373,12 +386,17 @@ fn kill_owner(play: &mut Play<'_>) -> Result<()> {
     // SAFETY: the body makes system calls only.
     let mut owner = unsafe { Child::fork(body) }.context("could not fork")?;
     let pid = owner.pid();
-    play.stage.wait("the process has the connection alone", || {
-        let left = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-        Ok((left <= 3).then_some(()))
-    })?;
+    play.stage
+        .wait("the process has the connection alone", || {
+            let left = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
+            Ok((left <= 3).then_some(()))
+        })?;
     drop(client);
-    play.await_states("the connection is the process's alone", ESTABLISHED, ESTABLISHED)?;
+    play.await_states(
+        "the connection is the process's alone",
+        ESTABLISHED,
+        ESTABLISHED,
+    )?;
     play.stage.act(KILLED, json!({ "pid": pid }));
     owner.signal(Signal::KILL);
     owner

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use crate::kernel::tcp::{TIME_WAIT, state_of};
 use crate::trace::tcp::flow::Flow;
 use crate::trace::tcp::flows::Flows;
-use crate::kernel::tcp::{TIME_WAIT, state_of};
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -41,7 +41,9 @@ impl Shown {
         address(self.local, ends.local.ip())
             && address(self.remote, ends.remote.ip())
             && self.local_port.is_none_or(|port| port == ends.local.port())
-            && self.remote_port.is_none_or(|port| port == ends.remote.port())
+            && self
+                .remote_port
+                .is_none_or(|port| port == ends.remote.port())
             && self.netns.is_none_or(|netns| netns == ends.netns)
             && self.family.is_none_or(|family| family == flow.family)
     }
@@ -64,7 +66,9 @@ impl Shown {
         }
         match &flow.owner {
             Some(owner) => names.is_target(owner.pid),
-            None => flows.listeners_of(&flow.ends).any(|its| targets(&its.holders)),
+            None => flows
+                .listeners_of(&flow.ends)
+                .any(|its| targets(&its.holders)),
         }
     }
 }

@@ -40,17 +40,25 @@ pub fn lab(played: &[Played<'_>]) -> Ledger {
         let label = &case.log.label;
         let now = case.log.ended_at.unwrap_or_default();
         for (end, flow) in case.ends() {
-            lives.rows.push(vec![json!(label), json!(end), json!(life(flow, now))]);
+            lives
+                .rows
+                .push(vec![json!(label), json!(end), json!(life(flow, now))]);
             for (state, span) in flow.spans(now) {
-                spans
-                    .rows
-                    .push(vec![json!(label), json!(end), json!(state_name(state)), json!(span)]);
+                spans.rows.push(vec![
+                    json!(label),
+                    json!(end),
+                    json!(state_name(state)),
+                    json!(span),
+                ]);
             }
         }
         for (counter, counted, events) in case.counts() {
-            checks
-                .rows
-                .push(vec![json!(label), json!(counter), json!(counted), json!(events)]);
+            checks.rows.push(vec![
+                json!(label),
+                json!(counter),
+                json!(counted),
+                json!(events),
+            ]);
         }
     }
     Ledger {
@@ -64,7 +72,11 @@ pub fn life(flow: &Flow, now: u64) -> String {
     let spans = flow.spans(now);
     let last = spans.len().saturating_sub(1);
     let words = spans.into_iter().enumerate().map(|(at, (state, span))| {
-        let goes_on = if at == last && flow.ended.is_none() { "+" } else { "" };
+        let goes_on = if at == last && flow.ended.is_none() {
+            "+"
+        } else {
+            ""
+        };
         match span {
             Some(ns) => format!("{} {}{goes_on}", state_name(state), time(ns)),
             None => format!("{} ?", state_name(state)),
@@ -146,7 +158,14 @@ pub fn open(mut flows: Vec<&Flow>, now: u64) -> Table {
             ("in_state_ms", "ms in it"),
         ],
     );
-    flows.sort_by_key(|flow| (flow.ends.local.port(), flow.ends, flow.sock, flow.generation));
+    flows.sort_by_key(|flow| {
+        (
+            flow.ends.local.port(),
+            flow.ends,
+            flow.sock,
+            flow.generation,
+        )
+    });
     for flow in flows {
         let (pid, process, by) = owner(flow);
         let since = flow.path.last().and_then(|step| step.since);

@@ -63,7 +63,8 @@ impl WatchFold {
         if let Some(fault) = flow.faults.first() {
             self.faults += 1;
             if self.first_fault.is_none() {
-                self.first_fault = Some(format!("{}→{}: {fault}", flow.ends.local, flow.ends.remote));
+                self.first_fault =
+                    Some(format!("{}→{}: {fault}", flow.ends.local, flow.ends.remote));
             }
         }
         let owner = flow.owner.as_ref();
