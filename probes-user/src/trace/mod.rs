@@ -25,6 +25,7 @@ pub mod syn_queue;
 pub mod tcp;
 pub mod tcp_retransmit;
 pub mod tcp_close;
+pub mod tcp_states;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
@@ -38,6 +39,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &accept_queue::ACCEPT_QUEUE,
     &tcp_retransmit::TCP_RETRANSMIT,
     &tcp_close::TCP_CLOSE,
+    &tcp_states::TCP_STATES,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
