@@ -79,9 +79,9 @@ pub fn index(interface: &str) -> Result<u32> {
 
 /// # Errors
 /// No such interface, or a size that it does not take.
-pub fn set_mtu(interface: &str, mtu: u16) -> Result<()> {
+pub fn set_mtu(interface: &str, mtu: u32) -> Result<()> {
     let mut request = named(interface)?;
-    request.ifr_ifru.ifru_mtu = i32::from(mtu);
+    request.ifr_ifru.ifru_mtu = i32::try_from(mtu).context("an MTU beyond all bounds")?;
     ioctl(libc::SIOCSIFMTU as libc::Ioctl, &mut request)
         .with_context(|| format!("could not set the MTU of {interface} to {mtu}"))
 }

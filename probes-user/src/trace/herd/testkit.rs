@@ -121,7 +121,7 @@ impl Script {
             pid,
             tgid: pid,
             phase: self.phase,
-            _pad: 0,
+            again: 0,
         };
         self.items.push(Item::Event(Event { header, body }));
     }
