@@ -6,11 +6,11 @@ use anyhow::{Result, bail};
 
 use crate::stream::Mark;
 
+pub mod account;
 #[cfg(test)]
 pub mod bench;
-pub mod account;
-pub mod chain;
 pub mod cgroup;
+pub mod chain;
 pub mod child;
 pub mod command;
 pub mod first_timeout;

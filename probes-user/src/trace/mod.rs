@@ -13,18 +13,18 @@ use crate::lab::Lab;
 use crate::stream::Item;
 
 pub mod accept_herd;
-pub mod backoff;
 pub mod accept_queue;
+pub mod backoff;
 pub mod epoll_herd;
 pub mod herd;
 pub mod reuse_port;
 pub mod scripted;
+pub mod syn_queue;
 pub mod syn_retry;
 pub mod synack_retry;
-pub mod syn_queue;
 pub mod tcp;
-pub mod tcp_retransmit;
 pub mod tcp_close;
+pub mod tcp_retransmit;
 pub mod tcp_states;
 
 /// Every trace there is: the one list that all others are derived from.

@@ -3,8 +3,8 @@
 use crate::context::Test;
 use crate::tests;
 
-mod accounts;
 mod accept_queue;
+mod accounts;
 mod bad_input;
 mod breaking;
 mod commands;
@@ -17,12 +17,12 @@ mod readme;
 mod reuse_port;
 mod schema;
 mod stats;
+mod syn_queue;
 mod syn_retry;
 mod synack_retry;
-mod syn_queue;
 mod targets;
-mod tcp_retransmit;
 mod tcp_close;
+mod tcp_retransmit;
 mod witness;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
