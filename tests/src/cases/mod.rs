@@ -15,6 +15,7 @@ mod readme;
 mod schema;
 mod stats;
 mod targets;
+mod tcp_states;
 mod witness;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
@@ -49,6 +50,11 @@ pub const TESTS: &[Test] = tests![
         reuseport_gives_each_of_4_a_listener_and_the_hash_decides,
         reuseport_gives_each_of_8_a_listener_and_the_hash_decides, no_connection_is_missed_under_load;
     herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
+    tcp_states: every_claim_of_tcp_states_is_settled_on_both_families (300),
+        tcp_states_settles_its_claims_beside_noise (600),
+        of_nginx_and_curl_every_connection_has_its_right_owners,
+        connections_from_before_the_start_are_followed_to_their_end, only_sockets_that_were_asked_for_are_shown,
+        many_connections_a_second_are_all_counted;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
 ];
