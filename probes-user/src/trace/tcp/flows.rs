@@ -265,6 +265,7 @@ impl Flows {
         let Some(flow) = self.open.get_mut(&key) else {
             return;
         };
+        flow.closed = Some(ktime);
         if let Some(small) = flow.time_wait
             && small.expired.is_none()
         {
@@ -326,6 +327,7 @@ impl Flows {
             self.by_time_wait.remove(&small.sock);
         }
         flow.ended = Some(ktime);
+        flow.closed.get_or_insert(ktime);
         self.done.push(flow);
     }
 
