@@ -164,11 +164,7 @@ impl WatchFold {
         let receiver = self.owner(reset.id.sock, &here);
         let ends = here.mirrored();
         // The other end is here too, and has told why.
-        if let Some(line) = self
-            .open
-            .remove(&ends)
-            .and_then(|at| self.lines.get_mut(at))
-        {
+        if let Some(line) = self.other_half(&ends, |other| other.cause.is_some()) {
             line.receiver = receiver;
             return;
         }
