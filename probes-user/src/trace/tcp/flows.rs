@@ -217,7 +217,9 @@ impl Flows {
             return;
         }
         match self.by_ends.get(&ends).copied() {
-            Some(same) if same == key => return,
+            // A child's peer is known from its begin on newer kernels: then that is when it learns the rest.
+            Some(same) if same == key && begins(its.old, its.new).is_none() => return,
+            Some(same) if same == key => {}
             Some(other) => self.replaced(other, key, ktime),
             None => {}
         }
