@@ -106,7 +106,8 @@ pub struct Header {
     pub tgid: u32,
     /// The lab's phase number when the event happened; 0 before the first action.
     pub phase: u32,
-    pub _pad: u32,
+    /// 1 = taken by a later copy of its program, which cannot always prove that the first did not take it.
+    pub again: u32,
 }
 
 /// [`Waking::flags`]: between entry and return of `tcp_child_process` (known from function probes).

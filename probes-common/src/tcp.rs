@@ -197,7 +197,8 @@ pub struct TcpTimer {
 }
 
 /// `kfree_skb` of a TCP packet of a followed namespace or port. `id` has the packet's ends: destination local.
-/// `id.netns` is 0 when neither a socket nor a device of the packet tells.
+/// `id.sock` is the socket it was for or came from, 0 when it had none; `id.netns` is 0 when neither a socket
+/// nor a device of the packet tells.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 #[repr(C)]

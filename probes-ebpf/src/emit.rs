@@ -5,6 +5,7 @@ use probes_common::Header;
 use probes_common::control::counter;
 use probes_common::event::Payload;
 
+use crate::again::Turn;
 use crate::filter::control;
 use crate::maps::{COUNTERS, EVENTS};
 
@@ -42,17 +43,23 @@ pub fn count_exact(row: u32) {
 /// Sends one record. `fill` writes every byte of the payload.
 #[inline(always)]
 pub fn emit<P: Payload>(fill: impl FnOnce(*mut P)) {
-    emit_of(bpf_get_current_pid_tgid, fill);
+    emit_as(Turn::First, fill);
+}
+
+/// The same, with the word which copy of the program it was.
+#[inline(always)]
+pub fn emit_as<P: Payload>(turn: Turn, fill: impl FnOnce(*mut P)) {
+    emit_of(turn, bpf_get_current_pid_tgid, fill);
 }
 
 /// The same for programs on packets: who is current is a bystander, and 5.10 does not tell them.
 #[inline(always)]
 pub fn emit_packet<P: Payload>(fill: impl FnOnce(*mut P)) {
-    emit_of(|| 0, fill);
+    emit_of(Turn::First, || 0, fill);
 }
 
 #[inline(always)]
-fn emit_of<P: Payload>(current: impl FnOnce() -> u64, fill: impl FnOnce(*mut P)) {
+fn emit_of<P: Payload>(turn: Turn, current: impl FnOnce() -> u64, fill: impl FnOnce(*mut P)) {
     let kind = P::KIND as u16;
     let Some(mut entry) = EVENTS.reserve::<Record<P>>(0) else {
         count_exact(counter::DROPPED + kind as u32);
@@ -75,7 +82,7 @@ fn emit_of<P: Payload>(current: impl FnOnce() -> u64, fill: impl FnOnce(*mut P))
             pid: pid_tgid as u32,
             tgid: (pid_tgid >> 32) as u32,
             phase,
-            _pad: 0,
+            again: (turn == Turn::Later) as u32,
         });
         fill(&raw mut (*record).payload);
     }

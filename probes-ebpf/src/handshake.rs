@@ -102,7 +102,7 @@ fn cookie_sent(ctx: &FExitContext) -> i32 {
     let mut reads = Reads::new();
     let skb = reads.argument(ctx, 0) as *const u8;
     let (mut packet, mut id) = (Parsed::default(), SockId::default());
-    if parse::<false>(&mut reads, skb, core::ptr::null(), &mut packet, &mut id) {
+    if parse::<false>(&mut reads, skb, 0, &mut packet, &mut id) {
         let told = Told {
             what: HS_COOKIE_SENT,
             other: 0,

@@ -33,7 +33,8 @@ fn field<const TYPED: bool, T: Copy + Default>(
     }
 }
 
-/// Who `sock` is, if it is followed. `TYPED`: the pointer came as an argument of a tracepoint and is not null.
+/// Who `sock` is, if it is followed. `TYPED`: the pointer came as an argument of a tracepoint and is not null;
+/// then the caller fills in `id.sock`, because a typed pointer cannot be kept on the stack in pieces.
 #[inline(always)]
 pub fn followed<const TYPED: bool>(reads: &mut Reads, sock: *const u8, id: &mut SockId) -> bool {
     let Some(filter) = Filter::on() else {
@@ -45,7 +46,9 @@ pub fn followed<const TYPED: bool>(reads: &mut Reads, sock: *const u8, id: &mut 
     if !filter.lets_namespace(id.netns) || !filter.lets_family(id.family) {
         return false;
     }
-    id.sock = sock as u64;
+    if !TYPED {
+        id.sock = sock as u64;
+    }
     id.state = field::<TYPED, _>(reads, sock, offset!(sock_state));
     id.local_port = field::<TYPED, _>(reads, sock, offset!(sock_num));
     id.remote_port = u16::from_be(field::<TYPED, _>(reads, sock, offset!(sock_dport)));

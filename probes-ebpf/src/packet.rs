@@ -25,23 +25,24 @@ pub struct Parsed {
 }
 
 /// True when it is a TCP packet that is followed, in either direction. `id` gets its destination as the local
-/// end. `TYPED`: `skb` is an argument of a tracepoint. `receiver` may be null.
+/// end. `TYPED`: `skb` is an argument of a tracepoint. `receiver`: the socket that it was for, 0 = not known.
 #[inline(always)]
 pub fn parse<const TYPED: bool>(
     reads: &mut Reads,
     skb: *const u8,
-    receiver: *const u8,
+    receiver: u64,
     packet: &mut Parsed,
     id: &mut SockId,
 ) -> bool {
     let Some(filter) = Filter::on() else {
         return false;
     };
+    let at = offset!(skb_protocol);
     let protocol: u16 = if TYPED {
         // SAFETY: a field of the hook's struct sk_buff argument.
-        unsafe { reads.typed(skb, offset!(skb_protocol)) }
+        unsafe { reads.typed(skb, at) }
     } else {
-        reads.kernel(skb, offset!(skb_protocol))
+        reads.kernel(skb, at)
     };
     id.family = match u16::from_be(protocol) {
         ETH_P_IP => AF_INET,
@@ -65,7 +66,11 @@ pub fn parse<const TYPED: bool>(
         }
         ip.wrapping_add(40)
     };
-    id.netns = namespace(reads, skb, receiver);
+    id.sock = receiver;
+    if id.sock == 0 {
+        id.sock = reads.kernel(skb, offset!(skb_sk));
+    }
+    id.netns = namespace(reads, skb, id.sock);
     if id.netns != 0 && !filter.lets_namespace(id.netns) {
         return false;
     }
@@ -90,13 +95,9 @@ pub fn parse<const TYPED: bool>(
 
 /// 0 = not known.
 #[inline(always)]
-fn namespace(reads: &mut Reads, skb: *const u8, receiver: *const u8) -> u32 {
+fn namespace(reads: &mut Reads, skb: *const u8, sock: u64) -> u32 {
     // Reads that fail here are expected: the fields are shared with other uses.
     let mut maybe = Reads::new();
-    let mut sock = receiver as u64;
-    if sock == 0 {
-        sock = reads.kernel(skb, offset!(skb_sk));
-    }
     if sock != 0 {
         let net: u64 = maybe.kernel(sock as *const u8, offset!(sock_net));
         let inum: u32 = maybe.kernel(net as *const u8, offset!(net_inum));

@@ -8,8 +8,11 @@ use crate::read::Reads;
 
 macro_rules! copy {
     ($reads:ident, $sock:ident, $to:ident, $($field:ident: $offset:ident),* $(,)?) => {
-        // SAFETY: fields of a record with room for them.
-        unsafe { $($reads.kernel_into($sock, offset!($offset), &raw mut (*$to).$field);)* }
+        $(
+            let at = offset!($offset);
+            // SAFETY: a field of a record with room for it.
+            unsafe { $reads.kernel_into($sock, at, &raw mut (*$to).$field) };
+        )*
     };
 }
 
@@ -56,12 +59,16 @@ pub unsafe fn snap(reads: &mut Reads, sock: *const u8, state: u8, to: *mut TcpSn
     if reads.bits(sock, offset!(tcp_sack_ok)) != 0 {
         options |= OPT_SACK;
     }
+    let snd_wscale = reads.bits(sock, offset!(tcp_snd_wscale));
+    let rcv_wscale = reads.bits(sock, offset!(tcp_rcv_wscale));
+    let ca_state = reads.bits(sock, offset!(icsk_ca_state));
+    let srtt: u32 = reads.kernel(sock, offset!(tcp_srtt_us));
     // SAFETY: as above.
     unsafe {
         (*to).options = options;
-        (*to).snd_wscale = reads.bits(sock, offset!(tcp_snd_wscale));
-        (*to).rcv_wscale = reads.bits(sock, offset!(tcp_rcv_wscale));
-        (*to).ca_state = reads.bits(sock, offset!(icsk_ca_state));
-        (*to).srtt_us = reads.kernel::<u32>(sock, offset!(tcp_srtt_us)) >> 3;
+        (*to).snd_wscale = snd_wscale;
+        (*to).rcv_wscale = rcv_wscale;
+        (*to).ca_state = ca_state;
+        (*to).srtt_us = srtt >> 3;
     }
 }

@@ -18,7 +18,7 @@ use probes_common::tcp::{
     TIMER_WRITE, TcpDestroy, TcpReset, TcpRetransmit, TcpState, TcpSynack, TcpTimer,
 };
 use probes_ebpf::again::{Turn, takes_object};
-use probes_ebpf::emit::{count, emit};
+use probes_ebpf::emit::{count, emit, emit_as};
 use probes_ebpf::filter::enabled;
 use probes_ebpf::globals::timer_of;
 use probes_ebpf::inet::{followed, has_only_head};
@@ -77,9 +77,10 @@ fn state(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     // SAFETY: a field of the hook's struct sock argument.
     let protocol: u16 = unsafe { reads.typed(sock, offset!(sock_protocol)) };
     if protocol == IPPROTO_TCP && followed::<true>(&mut reads, sock, &mut id) {
-        let key = reads.argument(ctx, 0);
-        if takes_object(turn, hook::STATE, key) {
-            emit::<TcpState>(|record| {
+        id.sock = reads.argument(ctx, 0);
+        if takes_object(turn, hook::STATE, id.sock) {
+            let sock = id.sock as *const u8;
+            emit_as::<TcpState>(turn, |record| {
                 // SAFETY: `record` points to room for the whole payload.
                 unsafe {
                     (*record).id = id;
@@ -124,7 +125,7 @@ fn retransmit(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
         if config!(retransmit_has_err) != 0 {
             err = reads.argument(ctx, 2) as i32;
         }
-        emit::<TcpRetransmit>(|record| {
+        emit_as::<TcpRetransmit>(turn, |record| {
             // SAFETY: `record` points to room for the whole payload.
             unsafe {
                 (*record).id = id;
@@ -204,14 +205,7 @@ fn reset(ctx: &BtfTracePointContext, turn: Turn, direction: u8) -> i32 {
     // Without a socket the packet that is answered tells the ends.
     let found = if sock.is_null() {
         let mut packet = Parsed::default();
-        skb != 0
-            && parse::<false>(
-                &mut reads,
-                skb as *const u8,
-                core::ptr::null(),
-                &mut packet,
-                &mut id,
-            )
+        skb != 0 && parse::<false>(&mut reads, skb as *const u8, 0, &mut packet, &mut id)
     } else {
         followed::<false>(&mut reads, sock, &mut id)
     };
@@ -225,7 +219,7 @@ fn reset(ctx: &BtfTracePointContext, turn: Turn, direction: u8) -> i32 {
         if sent && config!(reset_has_reason) != 0 {
             reason = reads.argument(ctx, 2) as u32;
         }
-        emit::<TcpReset>(|record| {
+        emit_as::<TcpReset>(turn, |record| {
             // SAFETY: `record` points to room for the whole payload.
             unsafe {
                 (*record).id = id;
@@ -264,7 +258,7 @@ fn destroy(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     if followed::<false>(&mut reads, sock, &mut id)
         && takes_object(turn, hook::DESTROY, sock as u64)
     {
-        emit::<TcpDestroy>(|record| {
+        emit_as::<TcpDestroy>(turn, |record| {
             // SAFETY: `record` points to room for the whole payload.
             unsafe {
                 (*record).id = id;
@@ -298,7 +292,7 @@ fn error(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     {
         let err = reads.kernel(sock, offset!(sock_err));
         let protocol = reads.kernel::<u16>(sock, offset!(sock_protocol)) as u32;
-        emit::<SockError>(|record| {
+        emit_as::<SockError>(turn, |record| {
             // SAFETY: `record` points to room for the whole payload.
             unsafe { record.write(SockError { id, err, protocol }) }
         });
@@ -329,7 +323,7 @@ fn dropped(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
         receiver = reads.argument(ctx, 3);
     }
     let (mut packet, mut id) = (Parsed::default(), SockId::default());
-    if parse::<true>(&mut reads, skb, receiver as *const u8, &mut packet, &mut id) {
+    if parse::<true>(&mut reads, skb, receiver, &mut packet, &mut id) {
         let key = reads.argument(ctx, 0);
         if takes_object(turn, hook::DROP, key) {
             let mut reason = REASON_NONE;
@@ -337,7 +331,7 @@ fn dropped(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
                 reason = reads.argument(ctx, 2) as u32;
             }
             let location = ctx.arg::<u64>(1);
-            emit::<SkbDrop>(|record| {
+            emit_as::<SkbDrop>(turn, |record| {
                 // SAFETY: `record` points to room for the whole payload.
                 unsafe {
                     record.write(SkbDrop {

@@ -114,7 +114,19 @@ pub fn augment(command: Command, trace: &dyn Trace) -> Command {
         .action(ArgAction::Append)
         .help("Only scenes whose name contains this (repeatable)")
         .help_heading(LAB);
-    TraceArgs::augment_args(command.args(own).arg(variant))
+    let command = TraceArgs::augment_args(command.args(own).arg(variant));
+    if trace.draws_timelines() {
+        command
+    } else {
+        command.mut_arg("timeline", no_timeline)
+    }
+}
+
+/// Refused, and not in the help.
+fn no_timeline(timeline: Arg) -> Arg {
+    timeline
+        .hide(true)
+        .value_parser(|_: &str| -> Result<u64, String> { Err("this trace draws none".to_owned()) })
 }
 
 /// What was asked of the lab. A flag counts when it was given.
@@ -208,6 +220,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeline_is_offered_where_one_is_drawn() {
+        for trace in crate::trace::TRACES {
+            let mut command = augment(Command::new("trace"), *trace);
+            let help = command.render_long_help().to_string();
+            assert_eq!(help.contains("--timeline"), trace.draws_timelines());
+            let given = command.try_get_matches_from(["trace", "--timeline"]);
+            assert_eq!(given.is_ok(), trace.draws_timelines(), "{}", trace.name());
+        }
+    }
 
     #[test]
     fn durations_have_units() {

@@ -170,6 +170,8 @@ fn hooks(kernel: &Kernel, out: &mut String) -> Result<usize> {
         let _written = writeln!(out, "{word:<5} hook {:<28} {found}", report.hook);
         if report.attached_as.is_none() {
             let _written = writeln!(out, "      {:<33} → without it {}", "", report.lost_without);
+        } else if let Some(why) = &report.why_not {
+            let _written = writeln!(out, "      {:<33} → {why}", "");
         }
     }
     Ok(attachment

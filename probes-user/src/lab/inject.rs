@@ -2,7 +2,7 @@
 //! that never answer. How many is the caller's to bound.
 //!
 //! A destination within 127/8 is refused by the kernel when the source is not: give `lo` another address
-//! first, and the sources' prefix a route (`lab::link`).
+//! first, and make the sources' prefix a hole (`lab::link`).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

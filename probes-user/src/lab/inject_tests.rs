@@ -4,8 +4,9 @@ use std::time::Duration;
 use probes_common::tcp::{OPT_SACK, OPT_TSTAMP, OPT_WSCALE};
 
 use super::*;
+use crate::lab::KernelView;
 use crate::lab::bench::{ACK, PORT, SYN, grown, operated};
-use crate::lab::link::{add_address, add_route};
+use crate::lab::link::{HOLE_END, add_address, add_hole};
 use crate::lab::netns::Nstat;
 use crate::lab::shared::await_fact;
 
@@ -27,9 +28,12 @@ fn a_spoofed_syn_is_answered_to_its_source() {
     ] {
         operated(move |bench| {
             add_address("lo", own).unwrap();
-            add_route(foreign, "lo", None).unwrap();
+            add_hole(foreign, None).unwrap();
             let (source, dest): (SocketAddr, SocketAddr) =
                 (source.parse().unwrap(), dest.parse().unwrap());
+            if dest.is_ipv6() {
+                bench.shared.operate(HOLE_END).unwrap();
+            }
             let _listener = TcpListener::bind(dest).unwrap();
             let before = Nstat::read().unwrap();
             let wire = Injector::new("lo").unwrap();

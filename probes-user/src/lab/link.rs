@@ -3,11 +3,13 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::netlink::{CREATE, EXCLUSIVE, Request};
+use super::shared::await_fact;
 
 const NEW_LINK: u16 = 16;
 const NEW_ADDRESS: u16 = 20;
@@ -16,6 +18,8 @@ const ETHTOOL_SET_TSO: u32 = 0x1f;
 const ETHTOOL_SET_GSO: u32 = 0x24;
 const ETHTOOL_SET_GRO: u32 = 0x2c;
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
+/// Far longer than an address takes to be usable.
+const SOON: Duration = Duration::from_secs(10);
 
 /// An address with the length of its network's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +79,9 @@ pub fn index(interface: &str) -> Result<u32> {
 
 /// # Errors
 /// No such interface, or a size that it does not take.
-pub fn set_mtu(interface: &str, mtu: u16) -> Result<()> {
+pub fn set_mtu(interface: &str, mtu: u32) -> Result<()> {
     let mut request = named(interface)?;
-    request.ifr_ifru.ifru_mtu = i32::from(mtu);
+    request.ifr_ifru.ifru_mtu = i32::try_from(mtu).context("an MTU beyond all bounds")?;
     ioctl(libc::SIOCSIFMTU as libc::Ioctl, &mut request)
         .with_context(|| format!("could not set the MTU of {interface} to {mtu}"))
 }
@@ -124,11 +128,93 @@ pub fn add_address(interface: &str, address: &str) -> Result<()> {
         .attr(LOCAL, &bytes)
         .attr(ADDRESS, &bytes)
         .send()
-        .with_context(|| format!("could not give {interface} the address {address}"))
+        .with_context(|| format!("could not give {interface} the address {address}"))?;
+    // The kernel makes the route of an IPv6 address in a work item of its own (addrconf_dad_completed).
+    if !await_fact(SOON, || routed(prefix.address)) {
+        bail!(
+            "{address} on {interface} did not become usable within {SOON:?}; is the interface up?"
+        );
+    }
+    Ok(())
 }
 
-/// Sends what goes to `prefix` out at `interface`, from `source` if given. At `lo` that is a hole: the packet
-/// comes in again, is nobody's, and is dropped without a word.
+/// Is this address of ours one that packets are delivered to? IPv4's are at once.
+fn routed(address: IpAddr) -> bool {
+    const LOCAL: u32 = 0x8000_0000;
+    if address.is_ipv4() {
+        return true;
+    }
+    let wanted: String = octets(address)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let table = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let flags = fields
+            .get(8)
+            .and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        fields.first() == Some(&&*wanted) && flags.is_some_and(|flags| flags & LOCAL != 0)
+    })
+}
+
+/// What goes to `prefix` vanishes without a word, sent from `source` if given: no refusal, no answer.
+///
+/// IPv4 is sent out at `lo`: it comes in again, is nobody's, and is dropped. IPv6 takes a route over `lo` for
+/// a refusal (`fib6_is_reject`, net/ipv6/route.c), so it is sent out at [`HOLE`], whose other end drops it.
+/// The surgeon sees both where they come in, if it is put there: `lo`, [`HOLE_END`].
+///
+/// # Errors
+/// A route that is there already, a source that is no address of ours, or a kernel without veth.
+pub fn add_hole(prefix: &str, source: Option<IpAddr>) -> Result<()> {
+    let to: Prefix = prefix.parse()?;
+    if to.address.is_ipv4() {
+        return add_route(prefix, "lo", source);
+    }
+    if index(HOLE).is_err() {
+        make_hole()?;
+    }
+    add_route(prefix, HOLE, source)
+}
+
+pub const HOLE: &str = "hole0";
+pub const HOLE_END: &str = "hole1";
+
+/// A pair of interfaces that ask nobody for an address: a packet bears the sender's own, so the other end takes
+/// it for somebody else's.
+fn make_hole() -> Result<()> {
+    const NAME: u16 = 3;
+    const LINK_INFO: u16 = 18;
+    const INFO_KIND: u16 = 1;
+    const INFO_DATA: u16 = 2;
+    const PEER: u16 = 1;
+    const NO_BODY: [u8; 16] = [0; 16];
+    let name = |name: &str| [name.as_bytes(), b"\0"].concat();
+    Request::new(NEW_LINK, CREATE | EXCLUSIVE, &NO_BODY)
+        .attr(NAME, &name(HOLE))
+        .nest(LINK_INFO, |info| {
+            info.attr(INFO_KIND, b"veth\0").nest(INFO_DATA, |data| {
+                data.nest(PEER, |peer| {
+                    peer.bytes(&NO_BODY).attr(NAME, &name(HOLE_END))
+                })
+            })
+        })
+        .send()
+        .context("could not make a pair of interfaces; try a kernel with CONFIG_VETH")?;
+    super::netns::set_sysctl(&format!("net.ipv6.conf.{HOLE_END}.disable_ipv6"), "1")?;
+    for end in [HOLE, HOLE_END] {
+        let flags = (libc::IFF_UP | libc::IFF_NOARP).cast_unsigned();
+        let body = [0, index(end)?, flags, flags]
+            .map(u32::to_ne_bytes)
+            .concat();
+        Request::new(NEW_LINK, 0, &body)
+            .send()
+            .with_context(|| format!("could not bring {end} up"))?;
+    }
+    Ok(())
+}
+
+/// Sends what goes to `prefix` out at `interface`, from `source` if given.
 ///
 /// # Errors
 /// No such interface, a route that is there already, or a source that is no address of ours.

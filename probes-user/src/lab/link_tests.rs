@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use super::*;
+use crate::lab::KernelView;
 use crate::lab::bench::{ACK, PORT, RST, grown, operated, pair, v4, v6};
 use crate::lab::netns::Nstat;
 
@@ -71,15 +72,28 @@ fn added_addresses_can_be_listened_on_at_once() {
 }
 
 #[test]
-fn a_routed_foreign_prefix_is_a_hole_without_a_word() {
-    for (own, foreign, dest) in [
-        ("10.9.0.1/24", "192.0.2.0/24", "192.0.2.7:20000"),
-        ("fd00:9::1/64", "2001:db8::/32", "[2001:db8::7]:20000"),
+fn what_goes_into_a_hole_vanishes_without_a_word() {
+    for (own, foreign, dest, second) in [
+        (
+            "10.9.0.1/24",
+            "192.0.2.0/24",
+            "192.0.2.7:20000",
+            "198.51.100.0/24",
+        ),
+        (
+            "fd00:9::1/64",
+            "2001:db8::/32",
+            "[2001:db8::7]:20000",
+            "fd00:7::/64",
+        ),
     ] {
         operated(move |bench| {
             add_address("lo", own).unwrap();
             let source: IpAddr = own.split('/').next().unwrap().parse().unwrap();
-            add_route(foreign, "lo", Some(source)).unwrap();
+            add_hole(foreign, Some(source)).unwrap();
+            if source.is_ipv6() {
+                bench.shared.operate(HOLE_END).unwrap();
+            }
             let dest: SocketAddr = dest.parse().unwrap();
             let wait = std::time::Duration::from_millis(1500);
             let error = TcpStream::connect_timeout(&dest, wait).unwrap_err();
@@ -88,6 +102,8 @@ fn a_routed_foreign_prefix_is_a_hole_without_a_word() {
             let packets = bench.packets();
             assert_eq!(packets.len(), 2, "{packets:?}");
             assert!(packets.iter().all(|p| p.flags & (ACK | RST) == 0));
+            // A second prefix shares the hole.
+            add_hole(second, None).unwrap();
         });
     }
 }

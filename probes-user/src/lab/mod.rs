@@ -6,8 +6,10 @@ use anyhow::{Result, bail};
 
 use crate::stream::Mark;
 
+pub mod account;
 #[cfg(test)]
 pub mod bench;
+pub mod chain;
 pub mod child;
 pub mod command;
 pub mod herd;

@@ -72,6 +72,13 @@ impl Request {
         self.padded()
     }
 
+    /// A struct that stands before attributes.
+    #[must_use]
+    pub fn bytes(mut self, bytes: &[u8]) -> Request {
+        self.0.extend(bytes);
+        self.padded()
+    }
+
     /// An attribute made of attributes.
     #[must_use]
     pub fn nest(self, kind: u16, fill: impl FnOnce(Request) -> Request) -> Request {

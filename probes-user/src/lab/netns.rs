@@ -8,7 +8,7 @@ use std::fs;
 
 use anyhow::{Context, Result, anyhow};
 
-pub use super::link::{add_address, add_route, no_offload, set_mtu};
+pub use super::link::{add_address, add_hole, add_route, no_offload, set_mtu};
 
 /// `net.ipv4.tcp_syncookies` → /proc/sys/net/ipv4/tcp_syncookies
 fn path(name: &str) -> String {

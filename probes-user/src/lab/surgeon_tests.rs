@@ -1,15 +1,17 @@
 //! The surgeon against the script's own record and the namespace's counters.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use probes_common::tcp::{OPT_SACK, OPT_TSTAMP, OPT_WSCALE, PACKET_DROPPED, PACKET_PASSED, Packet};
 
 use super::*;
+use crate::instrument::sys;
 use crate::lab::KernelView;
 use crate::lab::bench::{ACK, FIN, PORT, RST, SYN, grown, operated, pair, sandboxed, v4, v6};
 use crate::lab::netns::Nstat;
+use crate::lab::shared::await_fact;
 
 fn dropped(packets: &[Packet]) -> Vec<&Packet> {
     let lost = |p: &&Packet| p.verdict == PACKET_DROPPED;
@@ -313,4 +315,60 @@ fn the_surgeon_stays_out_of_the_hosts_namespace_and_takes_an_interface_once() {
         assert!(bench.shared.operate("lo").is_err());
         assert!(bench.shared.set_rules(&[]).is_err());
     });
+}
+
+/// Ids of all BPF programs (11) or maps (12).
+fn ids(command: libc::c_long) -> Vec<u32> {
+    let mut ids = Vec::new();
+    // union bpf_attr of the GET_NEXT_ID commands: start_id, next_id, open_flags.
+    let mut attr = [0_u32; 3];
+    // SAFETY: the attribute is as long as said, and the kernel writes `next_id` only.
+    while unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_mut_ptr(), 12) } == 0 {
+        ids.push(attr[1]);
+        attr[0] = attr[1];
+    }
+    ids
+}
+
+/// In the child of the next test: at work, until it is killed.
+fn hold() {
+    operated(|bench| {
+        bench.set(&[Rule::new(1, Segment::Any)]);
+        let program = sys::prog_info(bench.attachment.attached[0].fd()).unwrap();
+        let map = sys::map_info(bench.attachment.maps.get("RULES").unwrap()).unwrap();
+        println!("\nat work: {} {}", program.id, map.id);
+        loop {
+            std::thread::park();
+        }
+    });
+}
+
+#[test]
+fn a_killed_process_leaves_neither_program_nor_rules() {
+    const HOLD: &str = "PROBES_TEST_SURGEON_HOLDS";
+    if std::env::var_os(HOLD).is_some() {
+        hold();
+    }
+    let me = "lab::surgeon::tests::a_killed_process_leaves_neither_program_nor_rules";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", me])
+        .env(HOLD, "1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let said = out.lines().map_while(Result::ok).find_map(|line| {
+        let (program, map) = line.strip_prefix("at work: ")?.split_once(' ')?;
+        Some((program.parse().ok()?, map.parse().ok()?))
+    });
+    let there = |(program, map): (u32, u32)| (ids(11).contains(&program), ids(12).contains(&map));
+    let before = said.map(there);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(before, Some((true, true)), "{said:?}");
+    // The kernel takes a namespace down in its own time.
+    let gone = await_fact(Duration::from_secs(30), || {
+        said.map(there) == Some((false, false))
+    });
+    assert!(gone, "{said:?} {:?}", said.map(there));
 }

@@ -162,7 +162,7 @@ mod tests {
             pid: 2,
             tgid: 3,
             phase: 4,
-            _pad: 0,
+            again: 0,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod accept_herd;
 pub mod accept_queue;
 pub mod epoll_herd;
 pub mod herd;
+pub mod reuse_port;
 pub mod scripted;
 pub mod syn_queue;
 
@@ -23,6 +24,7 @@ pub mod syn_queue;
 pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
+    &reuse_port::REUSE_PORT,
     &syn_queue::SYN_QUEUE,
     &accept_queue::ACCEPT_QUEUE,
 ];
@@ -225,6 +227,10 @@ pub trait Trace: Sync {
     /// Further examples for `--help`: the words after `probes <trace>`, and what they do.
     fn examples(&self) -> &'static [(&'static str, &'static str)] {
         &[]
+    }
+    /// Has the fold something to draw for `--timeline`?
+    fn draws_timelines(&self) -> bool {
+        false
     }
     fn watching(&self) -> Watching;
     /// The doc page, printed by `probes explain`.

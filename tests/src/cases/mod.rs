@@ -4,6 +4,7 @@ use crate::context::Test;
 use crate::tests;
 
 mod accept_queue;
+mod accounts;
 mod bad_input;
 mod breaking;
 mod commands;
@@ -13,6 +14,7 @@ mod kills;
 mod labs;
 mod nginx;
 mod readme;
+mod reuse_port;
 mod schema;
 mod stats;
 mod syn_queue;
@@ -28,6 +30,9 @@ pub const TESTS: &[Test] = tests![
     labs: accept_herd_settles_every_claim, epoll_herd_settles_every_claim, eight_workers_settle_every_claim_too,
         both_labs_settle_every_claim_beside_noise (600), check_finds_what_is_known_of_this_kernel;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
+    accounts: accept_herd_costs_are_the_kernels_own, epoll_herd_costs_are_the_kernels_own;
+    reuse_port: its_claims_are_settled_on_both_families, its_claims_are_settled_beside_noise,
+        without_sk_data_ready_the_verdicts_are_the_same;
     schema: reports_of_both_labs_fit_the_schema, an_interrupted_report_fits_the_schema,
         the_report_of_a_watch_fits_the_schema;
     stats: start_up_parts_and_memory_are_shown;

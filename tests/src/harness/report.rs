@@ -173,6 +173,12 @@ impl Row {
             .unwrap_or_else(|| panic!("{}: no number {key} in {}", self.table, self.row))
     }
 
+    pub fn flag(&self, key: &str) -> bool {
+        self.row[key]
+            .as_bool()
+            .unwrap_or_else(|| panic!("{}: no flag {key} in {}", self.table, self.row))
+    }
+
     pub fn text(&self, key: &str) -> &str {
         self.row[key]
             .as_str()

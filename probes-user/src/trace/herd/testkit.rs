@@ -121,7 +121,7 @@ impl Script {
             pid,
             tgid: pid,
             phase: self.phase,
-            _pad: 0,
+            again: 0,
         };
         self.items.push(Item::Event(Event { header, body }));
     }
@@ -146,6 +146,7 @@ impl Script {
                 .map(|index| WorkerId {
                     pid: self.pid(index),
                     index,
+                    account: None,
                 })
                 .collect(),
             client: CLIENT,

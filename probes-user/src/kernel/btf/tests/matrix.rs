@@ -21,14 +21,6 @@ fn the_offsets_table_is_right_on_every_kernel() {
     each_kernel(&Query::new().offsets(), |kernel, facts| {
         let values = facts.offsets().to_values();
         for (i, (name, paths)) in Offsets::PATHS.iter().enumerate() {
-            if std::env::var_os("GENROWS").is_some() {
-                println!(
-                    "ROW {} {name} {:?}",
-                    KERNELS[kernel],
-                    paths.iter().find_map(|p| facts.field(p))
-                );
-                continue;
-            }
             let Some((_, row)) = OFFSETS.iter().find(|(known, _)| known == name) else {
                 panic!(
                     "offset {name} has no row in known.rs: derive it with bpftool btf dump format raw"
@@ -92,7 +84,24 @@ fn paths_do_not_cross_pointers_and_misspelt_ones_are_absent() {
 
 #[test]
 fn tracepoints_have_the_arguments_of_each_kernel() {
-    let rows: [(&str, [Option<u32>; 5]); 6] = [
+    let rows: [(&str, [Option<u32>; 5]); 11] = [
+        // err: there on 6.18.
+        (
+            "tcp_retransmit_skb",
+            [Some(2), Some(2), Some(2), Some(3), Some(3)],
+        ),
+        // The reason: there on 6.12.
+        (
+            "tcp_send_reset",
+            [Some(2), Some(2), Some(3), Some(3), Some(3)],
+        ),
+        // The reason came with 5.17; the receiving socket is there on 6.12.
+        ("kfree_skb", [Some(2), Some(3), Some(4), Some(4), Some(4)]),
+        ("timer_start", [Some(3), Some(3), Some(2), Some(2), Some(2)]),
+        (
+            "inet_sk_error_report",
+            [None, Some(1), Some(1), Some(1), Some(1)],
+        ),
         // prev_state came with 5.18.
         (
             "sched_switch",
@@ -192,6 +201,36 @@ fn namesakes_among_functions_are_flagged() {
     each_kernel(&Query::new().functions(["init_once"]), |kernel, facts| {
         let count = facts.function("init_once").map(|f| f.count);
         assert_eq!(count, [Some(1), Some(2), Some(1), None, None][kernel]);
+    });
+}
+
+#[test]
+fn enums_are_named_by_value() {
+    let query = Query::new().enums(["skb_drop_reason", "sk_rst_reason", "no_such_enum"]);
+    each_kernel(&query, |kernel, facts| {
+        let name = |of: &str, value: u32| facts.enums.get(of)?.get(&value).map(String::as_str);
+        let reset = [0, 28, 39, 45, 45][kernel];
+        let expected = (kernel > 0).then_some("SKB_DROP_REASON_TCP_RESET");
+        assert_eq!(name("skb_drop_reason", reset), expected);
+        let expected = (kernel > 1).then_some("SK_RST_REASON_NO_SOCKET");
+        assert_eq!(name("sk_rst_reason", 1), expected, "{}", KERNELS[kernel]);
+        assert!(!facts.enums.contains_key("no_such_enum"));
+        assert!(facts.ambiguous.is_empty(), "{:?}", facts.ambiguous);
+    });
+}
+
+#[test]
+fn a_bit_field_of_the_table_has_shift_and_width() {
+    each_kernel(&Query::new().offsets(), |kernel, facts| {
+        let entry = facts.offsets().tcp_sack_ok;
+        let place = facts.field("tcp_sock.rx_opt.sack_ok").map(|f| f.offset);
+        let (offset, shift, width) = probes_common::offsets::unpacked_bits(entry);
+        assert_eq!(
+            (Some(offset), shift, width),
+            (place, 4, 3),
+            "{}",
+            KERNELS[kernel]
+        );
     });
 }
 

@@ -124,7 +124,7 @@ fn item() -> impl Strategy<Value = Item> {
             pid,
             tgid: pid,
             phase,
-            _pad: 0,
+            again: 0,
         };
         Item::Event(Event { header, body })
     })
