@@ -70,6 +70,8 @@ offsets! {
     sock_daddr6: "sock.__sk_common.skc_v6_daddr",
     sock_net: "sock.__sk_common.skc_net.net",
     net_inum: "net.ns.inum",
+    skb_dev: "sk_buff.dev",
+    dev_net: "net_device.nd_net.net",
     wait_flags: "wait_queue_entry.flags",
     wait_private: "wait_queue_entry.private",
     eppoll_wait: "eppoll_entry.wait",
@@ -121,10 +123,8 @@ offsets! {
     skb_transport: "sk_buff.transport_header",
     skb_protocol: "sk_buff.protocol",
     skb_sk: "sk_buff.sk",
-    skb_dev: "sk_buff.dev",
     skb_dst: "sk_buff._skb_refdst",
     dst_dev: "dst_entry.dev",
-    dev_net: "net_device.nd_net.net",
     /// Within `skb_cb`.
     cb_seq: "tcp_skb_cb.seq",
     cb_end_seq: "tcp_skb_cb.end_seq",
@@ -139,5 +139,7 @@ offsets! {
     keepalive_timer: "inet_connection_sock.icsk_keepalive_timer" | "sock.sk_timer",
     delack_timer: "inet_connection_sock.icsk_delack_timer",
     tw_timer: "inet_timewait_sock.tw_timer",
+    /// FIN_WAIT2 or TIME_WAIT: its `skc_state` says TIME_WAIT in both.
+    tw_substate: "inet_timewait_sock.tw_substate",
     req_timer: "request_sock.rsk_timer",
 }

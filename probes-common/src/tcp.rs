@@ -20,7 +20,8 @@ pub struct SockId {
     pub netns: u32,
     /// 2 = AF_INET, 10 = AF_INET6.
     pub family: u16,
-    /// TCP state at the event (1 ESTABLISHED … 12 NEW_SYN_RECV).
+    /// TCP state at the event (1 ESTABLISHED … 12 NEW_SYN_RECV); of a TIME_WAIT socket at its timer the
+    /// substate: FIN_WAIT2 or TIME_WAIT.
     pub state: u8,
     pub _pad: u8,
     pub local_port: u16,

@@ -112,13 +112,15 @@ impl Filter {
         (family == AF_INET || family == AF_INET6) && (wanted == 0 || wanted == family)
     }
 
+    /// A port that is not chosen yet (SYN_SENT, a new child) or is none (a listener's peer) lets pass: the
+    /// reader knows the socket by its pointer when the port comes.
     #[inline(always)]
     pub fn lets_ports(&self, local: u16, remote: u16) -> bool {
         let (a, b) = (
             now!(self.sockets, local_port),
             now!(self.sockets, remote_port),
         );
-        (a == 0 || a == local) && (b == 0 || b == remote)
+        (a == 0 || local == 0 || a == local) && (b == 0 || remote == 0 || b == remote)
     }
 
     #[inline(always)]

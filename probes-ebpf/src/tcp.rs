@@ -401,7 +401,9 @@ fn timer(ctx: &BtfTracePointContext, action: u8) -> i32 {
                     _pad: 0,
                 });
                 let record = &mut *record;
-                if which == TIMER_REQUEST {
+                if which == TIMER_TIME_WAIT {
+                    record.id.state = reads.kernel(sock, offset!(tw_substate));
+                } else if which == TIMER_REQUEST {
                     record.num_timeout = reads.bits(sock, offset!(req_num_timeout));
                 } else if !has_only_head(id.state) {
                     record.pending = reads.kernel(sock, offset!(icsk_pending));

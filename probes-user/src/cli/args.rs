@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches as _};
 
+use super::sockets::SocketArgs;
 use crate::exit::usage;
 use crate::instrument::Without;
 use crate::session::RunOptions;
-use crate::trace::{LabOption, LabOptions, Trace};
+use crate::trace::{LabOption, LabOptions, Trace, Watching};
 
 // No doc comment: it would become the subcommand's description.
 #[derive(Debug, Clone, Args)]
 pub struct TraceArgs {
     #[command(flatten)]
     pub target: TargetArgs,
+    /// Of traces that watch sockets.
+    #[arg(skip)]
+    pub sockets: SocketArgs,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -115,6 +119,10 @@ pub fn augment(command: Command, trace: &dyn Trace) -> Command {
         .help("Only scenes whose name contains this (repeatable)")
         .help_heading(LAB);
     let command = TraceArgs::augment_args(command.args(own).arg(variant));
+    let command = match trace.watching() {
+        Watching::Sockets => SocketArgs::augment_args(command),
+        Watching::Tasks | Watching::Nothing => command,
+    };
     if trace.draws_timelines() {
         command
     } else {
@@ -127,6 +135,16 @@ fn no_timeline(timeline: Arg) -> Arg {
     timeline
         .hide(true)
         .value_parser(|_: &str| -> Result<u64, String> { Err("this trace draws none".to_owned()) })
+}
+
+/// # Errors
+/// Never for what clap has checked.
+pub fn trace_args(trace: &dyn Trace, matches: &ArgMatches) -> Result<TraceArgs> {
+    let mut args = TraceArgs::from_arg_matches(matches)?;
+    if trace.watching() == Watching::Sockets {
+        args.sockets = SocketArgs::from_arg_matches(matches)?;
+    }
+    Ok(args)
 }
 
 /// What was asked of the lab. A flag counts when it was given.
@@ -156,17 +174,22 @@ impl TargetArgs {
 }
 
 impl TraceArgs {
+    /// A watch, and no lab?
+    pub fn watches(&self) -> bool {
+        self.target.any() || self.sockets.any()
+    }
+
     /// Options that contradict each other.
     ///
     /// # Errors
     /// Exit code 2, with what to leave out.
     pub fn check(&self, lab: &LabOptions) -> Result<()> {
-        if self.target.any() && (!lab.values.is_empty() || !lab.variants.is_empty()) {
+        if self.watches() && (!lab.values.is_empty() || !lab.variants.is_empty()) {
             return usage(
                 "lab options and a target exclude each other: leave out -p, -c, -n or the command for the lab",
             );
         }
-        if !self.target.any() && (self.run.duration.is_some() || self.run.interval.is_some()) {
+        if !self.watches() && (self.run.duration.is_some() || self.run.interval.is_some()) {
             return usage("-d and -i belong to watching: add -p PID, -c CGROUP, -n COMM or -- CMD");
         }
         Ok(())

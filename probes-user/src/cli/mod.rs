@@ -6,6 +6,7 @@ pub mod docs;
 pub mod look;
 pub mod output;
 pub mod replay;
+pub mod sockets;
 pub mod trace;
 
 use std::ffi::OsString;
@@ -78,7 +79,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Exit> {
     };
     if let Some(trace) = crate::trace::find(name) {
         let lab = args::lab_options(trace, sub);
-        return trace::run(trace, &args::TraceArgs::from_arg_matches(sub)?, &lab);
+        return trace::run(trace, &args::trace_args(trace, sub)?, &lab);
     }
     match name {
         "check" => check::run(&check::CheckArgs::from_arg_matches(sub)?),

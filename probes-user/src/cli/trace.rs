@@ -14,7 +14,11 @@ use crate::trace::{LabOptions, Mode, Trace, Watching};
 pub fn examples(trace: &dyn Trace) -> String {
     let watch: &[(&str, &str)] = match trace.watching() {
         Watching::Nothing => &[],
-        Watching::Tasks | Watching::Sockets => &[("-p PID -d 10s", "watch a running server")],
+        Watching::Tasks => &[("-p PID -d 10s", "watch a running server")],
+        Watching::Sockets => &[
+            ("-p PID -d 10s", "watch a running server"),
+            ("-a --local-port 443", "whosever sockets have that port"),
+        ],
     };
     let mut text = "Examples:".to_owned();
     let common = [
@@ -42,22 +46,15 @@ pub fn run(trace: &dyn Trace, args: &TraceArgs, lab: &LabOptions) -> Result<Exit
     let kernel = Kernel::running()?;
     preflight::ready(
         &kernel,
-        if args.target.any() {
+        if args.watches() {
             Mode::Watch
         } else {
             Mode::Lab
         },
     )?;
     let interrupt = Interrupt::install()?;
-    let report = if args.target.any() {
-        watch::run(
-            &kernel,
-            trace,
-            &args.target,
-            &args.output,
-            &options,
-            &interrupt,
-        )?
+    let report = if args.watches() {
+        watch::run(&kernel, trace, args, &options, &interrupt)?
     } else {
         session::lab::run(&kernel, trace, lab, &options, &interrupt)?
     };

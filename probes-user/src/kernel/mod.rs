@@ -11,6 +11,7 @@ mod privilege;
 mod proc;
 mod ring;
 pub mod symbols;
+pub mod tcp;
 mod version;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use lockdown::Lockdown;
 pub use preflight::{CannotRun, Check, State};
 pub use privilege::{Capabilities, Capability};
-pub use proc::{monotonic_ns, own_rss_peak, process_lives, raise_memlock};
+pub use proc::{jiffy_ns, monotonic_ns, own_rss_peak, process_lives, raise_memlock};
 pub use ring::RingBuffer;
 pub use version::patch_level;
 

@@ -38,6 +38,12 @@ fn lives(stat: &str) -> bool {
     !dead || threads.unwrap_or(0_u32) > 1
 }
 
+/// Length of a jiffy: the resolution of the coarse clocks, which the kernel gives as 1/HZ.
+pub fn jiffy_ns() -> u64 {
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    u64::try_from(tick.tv_nsec).unwrap_or(4_000_000)
+}
+
 /// CLOCK_MONOTONIC, ns: the clock of `bpf_ktime_get_ns`, stops during suspend.
 pub fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -9,9 +9,11 @@ use crate::stream::Mark;
 pub mod account;
 #[cfg(test)]
 pub mod bench;
+pub mod cgroup;
 pub mod chain;
 pub mod child;
 pub mod command;
+pub mod first_timeout;
 pub mod herd;
 pub mod inject;
 pub mod link;
@@ -22,6 +24,7 @@ pub mod sandbox;
 pub mod script;
 pub mod shared;
 pub mod surgeon;
+pub mod tap;
 
 /// What the lab may ask of the kernel side, and tell it. The real one is memory shared with the BPF maps.
 /// Must work in a forked child (no locks, no allocation needed).

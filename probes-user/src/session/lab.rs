@@ -2,7 +2,7 @@
 //!
 //! A scene's window is cut before its workers end, because dying workers wake each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use crate::kernel::Kernel;
 use crate::lab::{KernelView, Lab, Progress, Scene};
 use crate::render::Report;
 use crate::render::report::KernelReport;
+use crate::stream::Item;
 use crate::stream::continuity::Gap;
 use crate::stream::record::{Head, Recorder};
-use crate::stream::{Body, Item};
-use crate::trace::{Context, Ending, Fold, LabOptions, Mode, Trace};
+use crate::trace::{Context, Ending, Fold, LabOptions, Mode, Trace, Watching};
 
 /// How often the ring is drained while a lab runs.
 const TICK: Duration = Duration::from_millis(2);
@@ -39,7 +39,13 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Result<Report> {
     let mut sandbox = trace.lab(lab)?;
-    let started = start(kernel, trace, options)?;
+    let started = start(
+        kernel,
+        trace,
+        Mode::Lab,
+        trace.watching() == Watching::Tasks,
+        options,
+    )?;
     let context = Context {
         trace: trace.name().to_owned(),
         mode: Mode::Lab,
@@ -234,17 +240,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Folds what is old enough to be in order; adds the processes it brought to `groups`.
-    pub fn take_ready(&mut self, now: u64, groups: &mut BTreeSet<u32>) {
+    /// Folds what is old enough to be in order, after `seen` has seen it.
+    pub fn take_ready(&mut self, now: u64, mut seen: impl FnMut(&Item)) {
         let sink = &mut self.sink;
         self.started.pump.release(now, |item| {
-            if let Item::Event(event) = &item {
-                match &event.body {
-                    Body::Fork(fork) => drop(groups.insert(fork.child_tgid)),
-                    Body::Exec(_) => drop(groups.insert(event.header.tgid)),
-                    _ => {}
-                }
-            }
+            seen(&item);
             sink.take(&item);
         });
     }

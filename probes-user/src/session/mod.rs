@@ -7,7 +7,6 @@ pub mod start;
 pub mod stats;
 pub mod watch;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,17 +42,4 @@ impl RunOptions {
             None => Ok(()),
         }
     }
-}
-
-/// What a watch has seen of its target so far.
-#[derive(Debug, Default)]
-pub struct Sightings {
-    /// Thread groups of the watched tasks.
-    pub groups: BTreeSet<u32>,
-    /// (address, port, sockets) already told.
-    pub listeners: BTreeSet<(String, u16, u32)>,
-    /// Registrations have not been told yet; later ones come as epoll_ctl events.
-    pub first: bool,
-    /// The target is a name: processes that bear it may still come.
-    pub waits_for_comm: bool,
 }

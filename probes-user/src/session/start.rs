@@ -16,7 +16,7 @@ use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
 use crate::kernel::{self, Kernel, symbols};
-use crate::trace::{Symbol, Trace, Watching};
+use crate::trace::{Mode, Symbol, Trace, Watching};
 
 /// Attached and ready; nothing is sent before `shared.set_enabled(true)`.
 #[derive(Debug)]
@@ -42,8 +42,7 @@ const FOLLOWING: [&str; 3] = [
 ];
 
 /// The trace's own hooks first.
-fn hooks(own: &[&'static str], watching: Watching) -> Vec<&'static str> {
-    let follows = watching == Watching::Tasks;
+fn hooks(own: &[&'static str], follows: bool) -> Vec<&'static str> {
     let more = FOLLOWING
         .iter()
         .filter(|hook| follows && !own.contains(hook));
@@ -52,18 +51,34 @@ fn hooks(own: &[&'static str], watching: Watching) -> Vec<&'static str> {
 
 /// What a trace cannot do without: its own word, and what following tasks takes.
 pub fn needs(trace: &dyn Trace) -> Vec<&'static str> {
+    needed(trace, trace.watching() == Watching::Tasks)
+}
+
+fn needed(trace: &dyn Trace, follows: bool) -> Vec<&'static str> {
     let mut needs = trace.needs().to_vec();
-    if trace.watching() == Watching::Tasks {
+    if follows {
         needs.extend(["sched_process_fork", "sched_process_exit"]);
     }
     needs
 }
 
+/// `follows`: tasks and what they fork are followed, whatever the trace's own hooks are.
+///
 /// # Errors
 /// No BTF, no privilege for maps, unreadable symbols. A hook that does not attach is no error.
-pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result<Started> {
+pub fn start(
+    kernel: &Kernel,
+    trace: &dyn Trace,
+    mode: Mode,
+    follows: bool,
+    options: &RunOptions,
+) -> Result<Started> {
     let mut clock = Parts::default();
-    let (hooks, needs) = (hooks(trace.hooks(), trace.watching()), needs(trace));
+    let (mut hooks, mut needs) = (hooks(trace.hooks(), follows), needed(trace, follows));
+    if mode == Mode::Watch {
+        hooks.retain(|hook| !trace.lab_only().contains(hook));
+        needs.retain(|hook| !trace.lab_only().contains(hook));
+    }
     let facts = clock.part("btf", || facts(&hooks))?;
     // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
     let mut symbols = Symbols::read(trace.symbols(), &hooks)?;
@@ -74,7 +89,7 @@ pub fn start(kernel: &Kernel, trace: &dyn Trace, options: &RunOptions) -> Result
         pid_bytes: pid_bytes(kernel),
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
-        timers: clock.part("symbols of timers", || symbols.timers())?,
+        timers: clock.part("symbols of timers", || symbols.timers(trace.timers()))?,
         needs: &needs,
         without: &options.without,
     };
@@ -158,12 +173,16 @@ impl Symbols {
     }
 
     /// Where the functions of TCP's timers are, if a hook asks for them; 0 = not known.
-    fn timers(&mut self) -> Result<[u64; 5]> {
+    fn timers(&mut self, followed: &[&str]) -> Result<[u64; 5]> {
         if !self.timers {
             return Ok([0; 5]);
         }
         self.wait()?;
-        Ok(TIMER_FUNCTIONS.map(|name| symbols::entry(&self.read, name).unwrap_or(0)))
+        let entry = |name: &str| {
+            let followed = followed.contains(&name);
+            followed.then(|| symbols::entry(&self.read, name)).flatten()
+        };
+        Ok(TIMER_FUNCTIONS.map(|name| entry(name).unwrap_or(0)))
     }
 
     fn all(mut self) -> Result<Vec<Symbol>> {
@@ -273,17 +292,16 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::{FOLLOWING, hooks};
-    use crate::trace::Watching;
 
     #[test]
     fn tasks_are_followed_whatever_a_trace_asks_for_and_each_hook_once() {
-        let bare = hooks(&["sys_exit"], Watching::Tasks);
+        let bare = hooks(&["sys_exit"], true);
         assert_eq!(bare[0], "sys_exit");
         assert!(FOLLOWING.iter().all(|hook| bare.contains(hook)));
         let own = ["sched_process_fork", "sched_waking"];
-        let all = hooks(&own, Watching::Tasks);
+        let all = hooks(&own, true);
         assert_eq!(all[..2], own);
         assert_eq!(all.len(), own.len() + FOLLOWING.len() - 1);
-        assert_eq!(hooks(&own, Watching::Sockets), own);
+        assert_eq!(hooks(&own, false), own);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use probes_common::config::TIMER_FUNCTIONS;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::args::duration;
@@ -13,11 +14,18 @@ use crate::stream::Item;
 
 pub mod accept_herd;
 pub mod accept_queue;
+pub mod backoff;
 pub mod epoll_herd;
 pub mod herd;
 pub mod reuse_port;
 pub mod scripted;
 pub mod syn_queue;
+pub mod syn_retry;
+pub mod synack_retry;
+pub mod tcp;
+pub mod tcp_close;
+pub mod tcp_retransmit;
+pub mod tcp_states;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
@@ -25,8 +33,13 @@ pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
     &reuse_port::REUSE_PORT,
+    &syn_retry::SYN_RETRY,
+    &synack_retry::SYNACK_RETRY,
     &syn_queue::SYN_QUEUE,
     &accept_queue::ACCEPT_QUEUE,
+    &tcp_retransmit::TCP_RETRANSMIT,
+    &tcp_close::TCP_CLOSE,
+    &tcp_states::TCP_STATES,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,6 +225,10 @@ pub trait Trace: Sync {
     fn hooks(&self) -> &'static [&'static str];
     /// Those of [`Trace::hooks`] without which there is no verdict. The others only cost precision.
     fn needs(&self) -> &'static [&'static str];
+    /// Those of [`Trace::hooks`] that a watch does without: the lab's own, or too frequent on somebody's server.
+    fn lab_only(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// x86-64 numbers of the system calls that are followed.
     fn syscalls(&self) -> &'static [u32] {
         &[]
@@ -219,6 +236,11 @@ pub trait Trace: Sync {
     /// Kernel functions that the fold looks for in stacks.
     fn symbols(&self) -> &'static [&'static str] {
         &[]
+    }
+    /// Of TCP's timers, those that `timer_start` and `timer_expire_entry` tell, by function: a busy connection
+    /// starts its own with every segment.
+    fn timers(&self) -> &'static [&'static str] {
+        &TIMER_FUNCTIONS
     }
     /// What the lab can be asked for beside `--variant`.
     fn options(&self) -> &'static [LabOption] {

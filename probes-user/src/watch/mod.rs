@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use crate::trace::herd::marks::TaskMark;
 
 mod cgroup;
-mod procfs;
+pub mod namespaces;
+pub mod owners;
+pub mod procfs;
+pub mod sockdiag;
 mod sockets;
 mod target;
 #[cfg(test)]

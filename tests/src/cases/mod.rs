@@ -18,7 +18,11 @@ mod reuse_port;
 mod schema;
 mod stats;
 mod syn_queue;
+mod syn_retry;
+mod synack_retry;
 mod targets;
+mod tcp_close;
+mod tcp_retransmit;
 mod witness;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
@@ -59,6 +63,15 @@ pub const TESTS: &[Test] = tests![
         reuseport_gives_each_of_4_a_listener_and_the_hash_decides,
         reuseport_gives_each_of_8_a_listener_and_the_hash_decides, no_connection_is_missed_under_load;
     herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
+    tcp_retransmit: each_cause_is_provoked_and_tied_to_its_loss, it_settles_beside_noise_too,
+        a_dead_peer_shows_with_cause_step_and_owner, an_interval_prints_the_ledger_each_time;
+    tcp_close: every_claim_is_settled_and_every_reset_explained, beside_noise_nothing_changes (600),
+        a_watch_names_who_reset_whom_and_why;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
+    syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
+        without_a_control_group_it_takes_real_time_and_says_so,
+        a_killed_run_leaves_an_empty_group_that_the_next_removes;
+    synack_retry: a_lost_final_ack_leaves_the_client_established,
+        fewer_retries_are_fewer_synacks_beside_noise_too;
 ];

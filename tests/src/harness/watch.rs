@@ -22,11 +22,14 @@ impl Watch {
 
     /// With a command to run and watch, after `--`.
     pub fn command(ctx: &Ctx, target: &[&str], command: &[String]) -> Watch {
+        Watch::of(ctx, "epoll-herd", target, command)
+    }
+
+    /// By any trace.
+    pub fn of(ctx: &Ctx, trace: &str, target: &[&str], command: &[String]) -> Watch {
         let dir = Dir::new();
         let ready = dir.join("ready");
-        let mut probes: Probes = ctx
-            .probes(["epoll-herd", "--json", "--ready-file"])
-            .arg(&ready);
+        let mut probes: Probes = ctx.probes([trace, "--json", "--ready-file"]).arg(&ready);
         for word in target {
             probes = probes.arg(word);
         }

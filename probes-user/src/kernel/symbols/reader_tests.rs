@@ -165,3 +165,18 @@ fn the_running_kernel_is_read() {
         Err(e) => println!("not readable here: {e}"),
     }
 }
+
+#[test]
+fn a_function_is_entered_at_its_largest_piece() {
+    const PIECES: &str = "\
+ffffffff81000100 t tcp_write_timer.cold
+ffffffff81000110 t other
+ffffffff81000200 t tcp_write_timer
+ffffffff81000300 t another
+";
+    let wanted = ["tcp_write_timer", "absent"];
+    let symbols = from_reader(PIECES.as_bytes(), &wanted).unwrap();
+    let entry = |name| super::super::entry(&symbols, name);
+    assert_eq!(entry("tcp_write_timer"), Some(0xffff_ffff_8100_0200));
+    assert_eq!(entry("absent"), None);
+}

@@ -1,0 +1,12 @@
+//! What the traces of TCP share: sockets followed from event to event, their states, their owners.
+
+pub mod diagram;
+pub mod ends;
+mod find;
+pub mod flow;
+pub mod flows;
+mod listed;
+pub mod marks;
+pub mod owners;
+#[cfg(test)]
+mod tests;
