@@ -123,8 +123,10 @@ offsets! {
     skb_transport: "sk_buff.transport_header",
     skb_protocol: "sk_buff.protocol",
     skb_sk: "sk_buff.sk",
+    skb_dev: "sk_buff.dev",
     skb_dst: "sk_buff._skb_refdst",
     dst_dev: "dst_entry.dev",
+    dev_net: "net_device.nd_net.net",
     /// Within `skb_cb`.
     cb_seq: "tcp_skb_cb.seq",
     cb_end_seq: "tcp_skb_cb.end_seq",
