@@ -141,6 +141,7 @@ impl Stream {
             mode: Mode::Lab,
             options: REUSE_PORT.lab_options(&options).unwrap(),
             symbols: Vec::new(),
+            enums: Default::default(),
             attached: vec!["sk_data_ready".to_owned()],
             timeline: None,
         };
