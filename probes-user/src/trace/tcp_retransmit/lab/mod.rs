@@ -25,7 +25,7 @@ pub const FLIGHT: &str = "flight";
 /// For each wait of a script: a guest under emulation is slow, and a wait may back off.
 const BUDGET: Duration = Duration::from_secs(30);
 /// An Ethernet's, so that a segment is a packet of its own.
-const MTU: u16 = 1500;
+const MTU: u32 = 1500;
 /// Segments of a flight: within the initial congestion window.
 pub const SEGMENTS: usize = 10;
 /// The segment of a flight that is lost where one in the middle is, from 1.
