@@ -32,8 +32,8 @@ pub fn wanted_netns() -> u32 {
 }
 
 macro_rules! byte_per_pid {
-    ($map:ident, $get:ident, $set:ident) => {
-        #[inline(always)]
+    ($map:ident, $set:ident $(, $get:ident)?) => {
+        $(#[inline(always)]
         pub fn $get(pid: u32) -> u8 {
             match $map.get_ptr(0) {
                 // SAFETY: the loader gives the map pid_mask + 1 bytes.
@@ -42,12 +42,12 @@ macro_rules! byte_per_pid {
                 },
                 None => 0,
             }
-        }
+        })?
 
         #[inline(always)]
         pub fn $set(pid: u32, value: u8) {
             if let Some(bytes) = $map.get_ptr_mut(0) {
-                // SAFETY: as above.
+                // SAFETY: the loader gives the map pid_mask + 1 bytes.
                 unsafe {
                     core::ptr::write_volatile(
                         (bytes as *mut u8).add((pid & pid_mask()) as usize),
@@ -59,10 +59,11 @@ macro_rules! byte_per_pid {
     };
 }
 
-byte_per_pid!(WATCH, watch, set_watch);
-byte_per_pid!(ASLEEP, asleep, set_asleep);
-byte_per_pid!(PENDING, pending, set_pending);
-byte_per_pid!(HANDLED, handled, set_handled);
+byte_per_pid!(WATCH, set_watch, watch);
+// Read by user space only.
+byte_per_pid!(ASLEEP, set_asleep);
+byte_per_pid!(PENDING, set_pending);
+byte_per_pid!(HANDLED, set_handled, handled);
 
 #[inline(always)]
 pub fn watched(pid: u32) -> bool {

@@ -140,7 +140,7 @@ pub fn inet_csk_accept(ctx: FExitContext) -> i32 {
 }
 
 /// bool inet_csk_reqsk_queue_drop(struct sock *sk, struct request_sock *req): a half-open request is given up;
-/// true if it was still hashed. The timer's own drop does not pass here on every kernel.
+/// true if it was still hashed. Since 6.1 the timer drops by another function.
 #[fexit(function = "inet_csk_reqsk_queue_drop")]
 pub fn inet_csk_reqsk_queue_drop(ctx: FExitContext) -> i32 {
     if !enabled() {

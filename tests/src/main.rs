@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         Some(harness::server::MODE) => harness::server::main(args),
+        Some(harness::closer::MODE) => harness::closer::main(args),
         Some(harness::noise::MODE) => harness::noise::main(args),
         _ => runner::main(cases::TESTS, runner::expected::SKIPS),
     }

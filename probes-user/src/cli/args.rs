@@ -119,10 +119,22 @@ pub fn augment(command: Command, trace: &dyn Trace) -> Command {
         .help("Only scenes whose name contains this (repeatable)")
         .help_heading(LAB);
     let command = TraceArgs::augment_args(command.args(own).arg(variant));
-    match trace.watching() {
+    let command = match trace.watching() {
         Watching::Sockets => SocketArgs::augment_args(command),
         Watching::Tasks | Watching::Nothing => command,
+    };
+    if trace.draws_timelines() {
+        command
+    } else {
+        command.mut_arg("timeline", no_timeline)
     }
+}
+
+/// Refused, and not in the help.
+fn no_timeline(timeline: Arg) -> Arg {
+    timeline
+        .hide(true)
+        .value_parser(|_: &str| -> Result<u64, String> { Err("this trace draws none".to_owned()) })
 }
 
 /// # Errors
@@ -231,6 +243,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeline_is_offered_where_one_is_drawn() {
+        for trace in crate::trace::TRACES {
+            let mut command = augment(Command::new("trace"), *trace);
+            let help = command.render_long_help().to_string();
+            assert_eq!(help.contains("--timeline"), trace.draws_timelines());
+            let given = command.try_get_matches_from(["trace", "--timeline"]);
+            assert_eq!(given.is_ok(), trace.draws_timelines(), "{}", trace.name());
+        }
+    }
 
     #[test]
     fn durations_have_units() {

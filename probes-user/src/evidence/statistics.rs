@@ -25,6 +25,16 @@ pub fn gini(shares: &[u64]) -> Option<f64> {
     Some((2.0 * weighted / (n * sum as f64) - (n + 1.0) / n).max(0.0))
 }
 
+/// Pearson's statistic of counts that should all be equal; None without counts or sum.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub fn chi_square(counts: &[u64]) -> Option<f64> {
+    let expected = ratio(counts.iter().sum(), counts.len() as u64).filter(|mean| *mean > 0.0)?;
+    let parts = counts
+        .iter()
+        .map(|count| (*count as f64 - expected).powi(2) / expected);
+    Some(parts.sum())
+}
+
 /// Three digits after the point, as a cell or a number of a finding; null = not known.
 pub fn rounded(value: Option<f64>) -> Value {
     value.map_or(Value::Null, |value| {
@@ -45,6 +55,16 @@ mod tests {
         assert!(close(&[7], 0.0));
         assert_eq!(gini(&[]), None);
         assert_eq!(gini(&[0, 0]), None);
+    }
+
+    #[test]
+    fn chi_square_of_known_counts() {
+        let close = |counts: &[u64], exact: f64| (chi_square(counts).unwrap() - exact).abs() < 1e-9;
+        assert!(close(&[25, 25, 25, 25], 0.0));
+        assert!(close(&[30, 20, 25, 25], 2.0));
+        assert!(close(&[100, 0, 0, 0], 300.0));
+        assert_eq!(chi_square(&[]), None);
+        assert_eq!(chi_square(&[0, 0]), None);
     }
 
     #[test]

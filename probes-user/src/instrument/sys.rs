@@ -16,6 +16,7 @@ const BPF_BTF_LOAD: u32 = 18;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_RAW_TRACEPOINT_OPEN: u32 = 17;
 const BPF_MAP_FREEZE: u32 = 22;
+const BPF_LINK_CREATE: u32 = 28;
 const BPF_ENABLE_STATS: u32 = 32;
 
 /// The kernel's limit for object names, with the closing NUL.
@@ -300,6 +301,31 @@ pub fn raw_tracepoint_open(program: BorrowedFd<'_>, name: Option<&CStr>) -> io::
         _pad: 0,
     };
     bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attr).map(owned)
+}
+
+/// Binds a program to a control group (since 5.7). The link dies with the descriptor.
+///
+/// # Errors
+/// The kernel's: EINVAL without CONFIG_CGROUP_BPF.
+pub fn link_create(
+    program: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: target.as_raw_fd() as u32,
+        attach_type,
+        flags: 0,
+    };
+    bpf(BPF_LINK_CREATE, &mut attr).map(owned)
 }
 
 /// # Safety

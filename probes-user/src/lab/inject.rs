@@ -160,7 +160,7 @@ fn v6_sum(from: Ipv6Addr, to: Ipv6Addr) -> u32 {
 }
 
 /// RFC 1071, before the fold.
-fn sum(bytes: &[u8]) -> u32 {
+pub(super) fn sum(bytes: &[u8]) -> u32 {
     let words = bytes.chunks(2).map(|pair| {
         u32::from(u16::from_be_bytes([
             pair[0],
@@ -170,7 +170,7 @@ fn sum(bytes: &[u8]) -> u32 {
     words.sum()
 }
 
-fn fold(mut sum: u32) -> u16 {
+pub(super) fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

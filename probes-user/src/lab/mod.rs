@@ -6,15 +6,20 @@ use anyhow::{Result, bail};
 
 use crate::stream::Mark;
 
+pub mod account;
 #[cfg(test)]
 pub mod bench;
+pub mod cgroup;
+pub mod chain;
 pub mod child;
 pub mod command;
+pub mod first_timeout;
 pub mod herd;
 pub mod inject;
 pub mod link;
 pub mod netlink;
 pub mod netns;
+pub mod queue;
 pub mod sandbox;
 pub mod script;
 pub mod shared;

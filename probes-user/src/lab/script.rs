@@ -38,6 +38,8 @@ pub struct Case {
     pub sysctls: Vec<(String, String)>,
     /// For each wait; of the whole script only the sum of its waits.
     pub budget: Duration,
+    /// Local ports to follow, for the instrument `sock`.
+    pub ports: Vec<u16>,
     pub script: Script,
 }
 
@@ -51,8 +53,15 @@ impl Case {
             label: label.into(),
             sysctls: Vec::new(),
             budget,
+            ports: Vec::new(),
             script: Arc::new(script),
         }
+    }
+
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Case {
+        self.ports.push(port);
+        self
     }
 
     #[must_use]
@@ -85,6 +94,13 @@ impl ScriptLab {
             next: 0,
             phases: Arc::new(AtomicU32::new(1)),
         }
+    }
+
+    /// Where the phases up to `last` belong to another lab of the run.
+    #[must_use]
+    pub fn after_phase(self, last: u32) -> ScriptLab {
+        self.phases.store(last + 1, Ordering::Relaxed);
+        self
     }
 }
 
@@ -224,6 +240,7 @@ impl Stage {
 struct ScriptScene {
     label: String,
     netns: u32,
+    ports: Vec<u16>,
     gate: Option<Sender<()>>,
     ended: Receiver<Result<()>>,
     shared: Arc<Common>,
@@ -245,7 +262,7 @@ impl ScriptScene {
             shared: shared.clone(),
             budget: case.budget,
         };
-        let (label, netns) = (case.label.clone(), sandbox.inum());
+        let (label, netns, ports) = (case.label.clone(), sandbox.inum(), case.ports.clone());
         let (gate, opened) = channel();
         let (ready, is_ready) = channel();
         let (end, ended) = channel();
@@ -268,6 +285,7 @@ impl ScriptScene {
         Ok(ScriptScene {
             label,
             netns,
+            ports,
             gate: Some(gate),
             ended,
             shared,
@@ -316,6 +334,10 @@ impl Scene for ScriptScene {
 
     fn netns(&self) -> u32 {
         self.netns
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        self.ports.clone()
     }
 
     fn start(&mut self) -> Result<()> {

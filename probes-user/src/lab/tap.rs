@@ -1,8 +1,8 @@
 //! Frames taken off an interface as they leave, to be put back later: a held packet is a lost one (by the
 //! surgeon) and its copy, sent again when its time has come. So packets cross that never would on loopback.
 //!
-//! Checksums must be made before (`link::no_offload`), and 127/8 is taken from such a frame only where
-//! `route_localnet` is set.
+//! A frame on loopback has no checksum yet, so it gets one here. 127/8 is taken from such a frame only where
+//! `route_localnet` and `accept_local` are set.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use super::inject::{fold, sum};
 use super::link;
 
 const ETHERNET: usize = 14;
@@ -146,12 +147,25 @@ fn frame(bytes: &[u8]) -> Option<Frame> {
         _ => return None,
     };
     let tcp = bytes.get(ETHERNET + header..)?;
+    // Source and destination address.
+    let addresses = match kind {
+        0x0800 => ETHERNET + 12..ETHERNET + 20,
+        _ => ETHERNET + 8..ETHERNET + 40,
+    };
+    let pseudo = sum(bytes.get(addresses)?) + u32::from(PROTOCOL_TCP) + tcp.len() as u32;
     let port = |at: usize| Some(u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]));
+    let (source_port, dest_port, flags) = (port(0)?, port(2)?, *tcp.get(13)?);
+    let mut bytes = bytes.to_vec();
+    let tcp = bytes.get_mut(ETHERNET + header..)?;
+    tcp.get_mut(16..18)?.fill(0);
+    let checksum = fold(pseudo + sum(tcp));
+    tcp.get_mut(16..18)?
+        .copy_from_slice(&checksum.to_be_bytes());
     Some(Frame {
-        source_port: port(0)?,
-        dest_port: port(2)?,
-        flags: *tcp.get(13)?,
-        bytes: bytes.to_vec(),
+        bytes,
+        source_port,
+        dest_port,
+        flags,
     })
 }
 
@@ -171,6 +185,9 @@ mod tests {
         assert_eq!(frame(&v6).unwrap().source_port, 80);
         v6[20] = 17;
         assert_eq!((frame(&v6), frame(&[0; 13])), (None, None));
+        // The checksum is that of the segment with its addresses.
+        let whole = sum(&read.bytes[26..34]) + 6 + 20 + sum(&read.bytes[34..]);
+        assert_eq!(fold(whole), 0);
         v4.truncate(40);
         assert_eq!(frame(&v4), None);
     }

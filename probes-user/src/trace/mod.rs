@@ -13,18 +13,33 @@ use crate::lab::Lab;
 use crate::stream::Item;
 
 pub mod accept_herd;
+pub mod accept_queue;
+pub mod backoff;
 pub mod epoll_herd;
 pub mod herd;
+pub mod reuse_port;
 pub mod scripted;
+pub mod syn_queue;
+pub mod syn_retry;
+pub mod synack_retry;
 pub mod tcp;
+pub mod tcp_close;
 pub mod tcp_retransmit;
+pub mod tcp_states;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
 pub static TRACES: &[&dyn Trace] = &[
     &accept_herd::ACCEPT_HERD,
     &epoll_herd::EPOLL_HERD,
+    &reuse_port::REUSE_PORT,
+    &syn_retry::SYN_RETRY,
+    &synack_retry::SYNACK_RETRY,
+    &syn_queue::SYN_QUEUE,
+    &accept_queue::ACCEPT_QUEUE,
     &tcp_retransmit::TCP_RETRANSMIT,
+    &tcp_close::TCP_CLOSE,
+    &tcp_states::TCP_STATES,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +249,10 @@ pub trait Trace: Sync {
     /// Further examples for `--help`: the words after `probes <trace>`, and what they do.
     fn examples(&self) -> &'static [(&'static str, &'static str)] {
         &[]
+    }
+    /// Has the fold something to draw for `--timeline`?
+    fn draws_timelines(&self) -> bool {
+        false
     }
     fn watching(&self) -> Watching;
     /// The doc page, printed by `probes explain`.

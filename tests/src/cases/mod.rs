@@ -3,6 +3,8 @@
 use crate::context::Test;
 use crate::tests;
 
+mod accept_queue;
+mod accounts;
 mod bad_input;
 mod breaking;
 mod commands;
@@ -12,10 +14,16 @@ mod kills;
 mod labs;
 mod nginx;
 mod readme;
+mod reuse_port;
 mod schema;
 mod stats;
+mod syn_queue;
+mod syn_retry;
+mod synack_retry;
 mod targets;
+mod tcp_close;
 mod tcp_retransmit;
+mod tcp_states;
 mod witness;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
@@ -27,9 +35,15 @@ pub const TESTS: &[Test] = tests![
     labs: accept_herd_settles_every_claim, epoll_herd_settles_every_claim, eight_workers_settle_every_claim_too,
         both_labs_settle_every_claim_beside_noise (600), check_finds_what_is_known_of_this_kernel;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
+    accounts: accept_herd_costs_are_the_kernels_own, epoll_herd_costs_are_the_kernels_own;
+    reuse_port: its_claims_are_settled_on_both_families, its_claims_are_settled_beside_noise,
+        without_sk_data_ready_the_verdicts_are_the_same;
     schema: reports_of_both_labs_fit_the_schema, an_interrupted_report_fits_the_schema,
         the_report_of_a_watch_fits_the_schema;
     stats: start_up_parts_and_memory_are_shown;
+    syn_queue: a_full_syn_queue_refuses_and_cookies_get_past_it, a_full_syn_queue_is_told_the_same_beside_noise,
+        a_backlog_of_ones_own_is_the_limit_of_the_flood;
+    accept_queue: a_full_accept_queue_drops_the_ack_or_resets, a_full_accept_queue_is_told_the_same_beside_noise;
     breaking: a_needed_hook_removed_makes_claims_unsupported,
         a_rung_removed_falls_to_the_next_with_the_same_verdicts, an_optional_hook_removed_changes_no_verdict,
         function_probes_removed_change_no_verdict, a_ring_too_small_is_inconclusive,
@@ -52,6 +66,18 @@ pub const TESTS: &[Test] = tests![
     herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
     tcp_retransmit: each_cause_is_provoked_and_tied_to_its_loss, it_settles_beside_noise_too,
         a_dead_peer_shows_with_cause_step_and_owner, an_interval_prints_the_ledger_each_time;
+    tcp_close: every_claim_is_settled_and_every_reset_explained, beside_noise_nothing_changes (600),
+        a_watch_names_who_reset_whom_and_why;
+    tcp_states: every_claim_of_tcp_states_is_settled_on_both_families (300),
+        tcp_states_settles_its_claims_beside_noise (600),
+        of_nginx_and_curl_every_connection_has_its_right_owners,
+        connections_from_before_the_start_are_followed_to_their_end, only_sockets_that_were_asked_for_are_shown,
+        many_connections_a_second_are_all_counted;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
+    syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
+        without_a_control_group_it_takes_real_time_and_says_so,
+        a_killed_run_leaves_an_empty_group_that_the_next_removes;
+    synack_retry: a_lost_final_ack_leaves_the_client_established,
+        fewer_retries_are_fewer_synacks_beside_noise_too;
 ];

@@ -1,6 +1,7 @@
 //! What tests share: running `probes`, servers and their clients, noise, and what is in the kernel.
 
 pub mod client;
+pub mod closer;
 pub mod dir;
 pub mod inventory;
 pub mod nginx;

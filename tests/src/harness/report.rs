@@ -173,6 +173,17 @@ impl Row {
             .unwrap_or_else(|| panic!("{}: no number {key} in {}", self.table, self.row))
     }
 
+    pub fn flag(&self, key: &str) -> bool {
+        self.row[key]
+            .as_bool()
+            .unwrap_or_else(|| panic!("{}: no {key} in {}", self.table, self.row))
+    }
+
+    /// The text, or another where it is not known.
+    pub fn text_or<'a>(&'a self, key: &str, other: &'a str) -> &'a str {
+        self.row[key].as_str().unwrap_or(other)
+    }
+
     pub fn text(&self, key: &str) -> &str {
         self.row[key]
             .as_str()

@@ -4,11 +4,15 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::board::{Board, WorkerCell};
 use super::plan::Plan;
+use crate::lab::account::Account;
 use crate::trace::herd::marks::{
-    ConnectMark, HerdMark, SceneEndMark, SceneMark, WorkerCount, WorkerId,
+    AccountMark, ConnectMark, HerdMark, SceneEndMark, SceneMark, WorkerCount, WorkerId,
 };
 
-pub fn scene(plan: &Plan, board: &Board) -> HerdMark {
+/// A worker's account, and the moment up to which it reaches.
+pub type Settled = Option<(u64, Account)>;
+
+pub fn scene(plan: &Plan, board: &Board, accounts: &[Settled]) -> HerdMark {
     let cells = board.workers().iter().zip(0..);
     HerdMark::Scene(SceneMark {
         scene: plan.scene,
@@ -18,6 +22,11 @@ pub fn scene(plan: &Plan, board: &Board) -> HerdMark {
             .map(|(cell, index)| WorkerId {
                 pid: cell.pid.load(Relaxed),
                 index,
+                account: accounts
+                    .get(index as usize)
+                    .copied()
+                    .flatten()
+                    .map(|(_, account)| account),
             })
             .collect(),
         client: board.head().client_pid.load(Relaxed),
@@ -45,6 +54,22 @@ pub fn connects(plan: &Plan, board: &Board) -> Vec<(u64, HerdMark)> {
             (begun_at, HerdMark::Connect(mark))
         })
         .collect()
+}
+
+/// In order of time.
+pub fn accounts(plan: &Plan, accounts: &[Settled]) -> Vec<(u64, HerdMark)> {
+    let known = accounts.iter().zip(0..);
+    let known = known.filter_map(|(settled, index)| settled.map(|(at, its)| (at, index, its)));
+    let marks = known.map(|(at, index, account)| {
+        let scene = plan.scene;
+        let mark = AccountMark {
+            scene,
+            index,
+            account,
+        };
+        (at, HerdMark::Account(mark))
+    });
+    marks.collect()
 }
 
 pub fn end(plan: &Plan, board: &Board, complete: bool) -> HerdMark {

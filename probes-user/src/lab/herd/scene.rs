@@ -12,8 +12,10 @@ use probes_common::Task;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, waitpid};
 
 use super::board::{AT_GATE, Board, DONE, END, RUN};
+use super::master;
 use super::plan::{Plan, label};
-use super::{master, record};
+use super::record::{self, Settled};
+use crate::lab::account;
 use crate::lab::child::{Child, REAP_BUDGET, ended, ended_within};
 use crate::lab::sandbox::Sandbox;
 use crate::lab::shared::{await_fact, now, open};
@@ -22,6 +24,9 @@ use crate::stream::Mark;
 
 /// More than a client's own budget: it is to speak first.
 const SILENCE_GRACE: Duration = Duration::from_secs(10);
+
+/// For one worker to be asleep when its account is read.
+const ACCOUNT_BUDGET: Duration = Duration::from_secs(5);
 
 struct Member {
     name: String,
@@ -37,6 +42,8 @@ pub struct HerdScene {
     /// Workers by index, then the client.
     members: Vec<Member>,
     started_at: u64,
+    /// By worker, parked before the start and asleep in their wait after the last connection.
+    accounts: (Vec<Settled>, Vec<Settled>),
     /// The client's last sign of life: its number and when it was seen.
     heard: (u64, Instant),
 }
@@ -62,6 +69,7 @@ impl HerdScene {
             master,
             members: Vec::new(),
             started_at: 0,
+            accounts: (Vec::new(), Vec::new()),
             heard,
         };
         let settled = || {
@@ -156,6 +164,14 @@ impl HerdScene {
         Ok(())
     }
 
+    /// What the kernel has counted of each worker.
+    fn accounts(&self) -> Vec<Settled> {
+        let workers = self.members.iter().take(self.plan.workers);
+        workers
+            .map(|worker| account::settled(worker.pid, ACCOUNT_BUDGET))
+            .collect()
+    }
+
     fn complete(&self) -> bool {
         let head = self.board.head();
         let all = u64::from(self.plan.connections);
@@ -198,6 +214,7 @@ impl Scene for HerdScene {
 
     fn start(&mut self) -> Result<()> {
         self.check_deaths()?;
+        self.accounts.0 = self.accounts();
         self.started_at = now();
         self.heard = (0, Instant::now());
         open(&self.board.head().gate, RUN);
@@ -209,6 +226,8 @@ impl Scene for HerdScene {
         self.check_deaths()?;
         let head = self.board.head();
         if head.client.load(Acquire) == DONE {
+            // Before the window is cut: a worker with a timer may still be about to wake.
+            self.accounts.1 = self.accounts();
             return Ok(Progress::Done);
         }
         let done = head.accepted.load(Acquire);
@@ -225,8 +244,12 @@ impl Scene for HerdScene {
         if self.started_at == 0 {
             return Vec::new();
         }
-        let mut marks = vec![(self.started_at, record::scene(&self.plan, &self.board))];
+        let mut marks = vec![(
+            self.started_at,
+            record::scene(&self.plan, &self.board, &self.accounts.0),
+        )];
         marks.extend(record::connects(&self.plan, &self.board));
+        marks.extend(record::accounts(&self.plan, &self.accounts.1));
         marks.push((now(), record::end(&self.plan, &self.board, self.complete())));
         // `to_mark` fails for no value of these types.
         marks

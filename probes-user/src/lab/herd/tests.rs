@@ -120,6 +120,7 @@ fn marks(scene: &mut dyn Scene) -> (SceneMark, Vec<ConnectMark>, SceneEndMark) {
             HerdMark::Scene(mark) => first = Some(mark),
             HerdMark::Connect(mark) => connects.push(mark),
             HerdMark::SceneEnd(mark) => last = Some(mark),
+            HerdMark::Account(mark) => assert!(mark.account.voluntary > 0),
             other => panic!("{other:?}"),
         }
     }

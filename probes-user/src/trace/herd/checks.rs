@@ -1,6 +1,7 @@
 //! Independent counts of the same thing: what the client made, what the kernel established, what the
 //! workers took. Two that differ mean that evidence is missing, and nothing is judged on it.
 
+use super::audit::Audit;
 use super::calls;
 use super::marks::{ConnectMark, Variant};
 use super::scene::SceneResult;
@@ -36,7 +37,7 @@ pub fn all(scene: &SceneResult) -> Vec<Check> {
     };
     let own =
         |count: fn(&super::marks::WorkerCount) -> u64| end.workers.iter().map(count).sum::<u64>();
-    vec![
+    let mut checks = vec![
         Check {
             what: "connections",
             counts: vec![
@@ -73,7 +74,46 @@ pub fn all(scene: &SceneResult) -> Vec<Check> {
             ],
             binding: false,
         },
-    ]
+    ];
+    checks.extend(accounts(scene));
+    checks
+}
+
+/// Beside the kernel's own account. With an event missing the counts must differ, and are only shown.
+fn accounts(scene: &SceneResult) -> Vec<Check> {
+    let audits = &scene.audits;
+    if audits.is_empty() {
+        return Vec::new();
+    }
+    let sum = |count: fn(&Audit) -> u64| audits.iter().map(count).sum::<u64>();
+    let alike = audits.iter().filter(|audit| audit.alike()).count();
+    let by = "by the kernel's account";
+    let counts = [
+        (
+            "voluntary switches",
+            vec![
+                ("seen", sum(|audit| audit.voluntary)),
+                (by, sum(|audit| audit.kernel.voluntary)),
+            ],
+        ),
+        (
+            "involuntary switches",
+            vec![
+                ("seen", sum(|audit| audit.involuntary)),
+                (by, sum(|audit| audit.kernel.involuntary)),
+            ],
+        ),
+        (
+            "switches of each worker",
+            vec![("accounts", audits.len() as u64), ("alike", alike as u64)],
+        ),
+    ];
+    let checks = counts.into_iter().map(|(what, counts)| Check {
+        what,
+        counts,
+        binding: !scene.gapped,
+    });
+    checks.collect()
 }
 
 /// Connections that carry the port and the phase that the client noted for them.

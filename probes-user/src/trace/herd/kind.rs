@@ -60,6 +60,10 @@ impl Trace for HerdTrace {
         EXAMPLES
     }
 
+    fn draws_timelines(&self) -> bool {
+        true
+    }
+
     fn watching(&self) -> Watching {
         Watching::Tasks
     }

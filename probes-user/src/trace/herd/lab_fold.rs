@@ -79,6 +79,11 @@ impl LabFold {
                     scene.connect(mark.ktime, connect, &mut self.timeline);
                 }
             }
+            Ok(Some(HerdMark::Account(account))) => {
+                if let Some(scene) = &mut self.scene {
+                    scene.account(&account);
+                }
+            }
             Ok(Some(HerdMark::SceneEnd(end))) => {
                 if self
                     .scene

@@ -19,6 +19,7 @@ pub fn ledger(scenes: &[SceneResult]) -> Ledger {
             balance(scenes),
             workers(scenes),
             connections(scenes),
+            accounts(scenes),
             checks(scenes),
             wait_queue::table(scenes.iter().map(|scene| (scene.label(), &scene.counts))),
         ],
@@ -181,6 +182,41 @@ fn workers(scenes: &[SceneResult]) -> Table {
             let task = &worker.task;
             row.extend([task.voluntary, task.involuntary, task.on_cpu_ns / 1000].map(Value::from));
             row
+        }));
+    }
+    table
+}
+
+fn accounts(scenes: &[SceneResult]) -> Table {
+    let columns = [
+        ("scene", "scene"),
+        ("pid", "pid"),
+        ("voluntary_switches_count", "vol."),
+        ("kernel_voluntary_switches_count", "kernel"),
+        ("involuntary_switches_count", "invol."),
+        ("kernel_involuntary_switches_count", "kernel"),
+        ("on_cpu_ns", "cpu ns"),
+        ("kernel_on_cpu_ns", "kernel"),
+        ("kernel_runs_count", "runs"),
+        ("kernel_run_delay_ns", "run delay"),
+    ];
+    let title = "Switches and time on a CPU, as seen and by the kernel's own account";
+    let mut table = Table::new("accounts", title, &columns).detailed();
+    for scene in scenes {
+        table.rows.extend(scene.audits.iter().map(|audit| {
+            let (kernel, times) = (&audit.kernel, audit.times());
+            vec![
+                json!(scene.label()),
+                json!(audit.pid),
+                json!(audit.voluntary),
+                json!(kernel.voluntary),
+                json!(audit.involuntary),
+                json!(kernel.involuntary),
+                json!(audit.on_cpu_ns),
+                json!(times.map(|times| times.on_cpu_ns)),
+                json!(times.map(|times| times.runs)),
+                json!(times.map(|times| times.run_delay_ns)),
+            ]
         }));
     }
     table

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::lab::account::Account;
 use crate::stream::Mark;
 
 /// How a scene's workers wait for a connection.
@@ -54,6 +55,9 @@ pub struct WorkerId {
     pub pid: u32,
     /// Position in the order of fork and of registration, from 0.
     pub index: u32,
+    /// The kernel's own, before the scene's first action; None = it keeps none that can be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
 }
 
 /// Written before the scene's first action (`scene`).
@@ -94,6 +98,14 @@ pub struct WorkerCount {
     pub returns: u64,
     /// Client ports in the order it accepted them.
     pub ports: Vec<u16>,
+}
+
+/// A worker's account when all connections were made and accepted (`account`), at the time up to which it reaches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountMark {
+    pub scene: u32,
+    pub index: u32,
+    pub account: Account,
 }
 
 /// Written when the scene's window is closed, before workers are told to end (`scene-end`).
@@ -144,6 +156,7 @@ pub struct RegistrationMark {
 pub enum HerdMark {
     Scene(SceneMark),
     Connect(ConnectMark),
+    Account(AccountMark),
     SceneEnd(SceneEndMark),
     Task(TaskMark),
     Listener(ListenerMark),
@@ -157,6 +170,7 @@ impl HerdMark {
         let (name, data) = match self {
             HerdMark::Scene(m) => ("scene", serde_json::to_value(m)?),
             HerdMark::Connect(m) => ("connect", serde_json::to_value(m)?),
+            HerdMark::Account(m) => ("account", serde_json::to_value(m)?),
             HerdMark::SceneEnd(m) => ("scene-end", serde_json::to_value(m)?),
             HerdMark::Task(m) => ("task", serde_json::to_value(m)?),
             HerdMark::Listener(m) => ("listener", serde_json::to_value(m)?),
@@ -178,6 +192,7 @@ impl HerdMark {
         Ok(Some(match mark.name.as_str() {
             "scene" => HerdMark::Scene(serde_json::from_value(data)?),
             "connect" => HerdMark::Connect(serde_json::from_value(data)?),
+            "account" => HerdMark::Account(serde_json::from_value(data)?),
             "scene-end" => HerdMark::SceneEnd(serde_json::from_value(data)?),
             "task" => HerdMark::Task(serde_json::from_value(data)?),
             "listener" => HerdMark::Listener(serde_json::from_value(data)?),

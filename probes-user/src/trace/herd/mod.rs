@@ -5,6 +5,7 @@
 //! system calls (who won, who found nothing). Two folds share one crowd: a lab's is cut into scenes and
 //! judged, a watch's runs on and is only shown.
 
+pub mod audit;
 pub mod calls;
 pub mod checks;
 pub mod connection;

@@ -4,10 +4,11 @@
 
 use std::rc::Rc;
 
+use super::audit::Audit;
 use super::checks::{self, Check};
 use super::connection::Connection;
 use super::crowd::{Counts, Crowd};
-use super::marks::{Arrival, ConnectMark, SceneEndMark, SceneMark, Variant};
+use super::marks::{AccountMark, Arrival, ConnectMark, SceneEndMark, SceneMark, Variant};
 use super::stack::{Cause, Classifier};
 use super::timeline::{Lane, Timeline};
 use super::totals::Totals;
@@ -25,6 +26,7 @@ pub struct Scene {
     connects: Vec<ConnectMark>,
     /// Times in which an event of a worker is missing.
     gaps: Vec<(u64, u64)>,
+    audits: Vec<Audit>,
     /// Connections of the run before this scene.
     first_index: u64,
 }
@@ -41,6 +43,10 @@ pub struct SceneResult {
     pub counts: Counts,
     pub latency: Histogram,
     pub totals: Totals,
+    /// Of the workers whose account the kernel keeps.
+    pub audits: Vec<Audit>,
+    /// An event of a worker is missing somewhere.
+    pub gapped: bool,
     pub checks: Vec<Check>,
 }
 
@@ -78,6 +84,7 @@ impl Scene {
             crowd,
             connects: Vec::new(),
             gaps: Vec::new(),
+            audits: Vec::new(),
             first_index,
         }
     }
@@ -94,6 +101,21 @@ impl Scene {
         timeline.note(ktime, Lane::Client, || "connect()".to_owned());
         timeline.note(mark.connected_at, Lane::Client, || "connect → 0".to_owned());
         self.connects.push(mark);
+    }
+
+    /// What has been seen of the worker up to here, beside what the kernel has counted.
+    pub fn account(&mut self, mark: &AccountMark) {
+        let at = |id: &&super::marks::WorkerId| id.index == mark.index;
+        let Some(id) = self.mark.workers.iter().find(at) else {
+            return;
+        };
+        if mark.scene == self.mark.scene
+            && let Some(before) = &id.account
+            && let Some(worker) = self.crowd.workers.get(&id.pid)
+        {
+            let kernel = mark.account.since(before);
+            self.audits.push(Audit::new(id.pid, &worker.task, kernel));
+        }
     }
 
     pub fn gap(&mut self, gap: Gap, until: u64) {
@@ -124,6 +146,8 @@ impl Scene {
             workers,
             counts: self.crowd.counts,
             latency: self.crowd.latency,
+            audits: self.audits,
+            gapped: !self.gaps.is_empty(),
             checks: Vec::new(),
         };
         result.checks = checks::all(&result);

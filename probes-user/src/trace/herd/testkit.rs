@@ -146,6 +146,7 @@ impl Script {
                 .map(|index| WorkerId {
                     pid: self.pid(index),
                     index,
+                    account: None,
                 })
                 .collect(),
             client: CLIENT,

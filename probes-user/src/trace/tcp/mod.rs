@@ -2,6 +2,7 @@
 
 pub mod diagram;
 pub mod ends;
+mod find;
 pub mod flow;
 pub mod flows;
 mod listed;

@@ -1,0 +1,204 @@
+//! The two ends of a handshake on loopback: sockets, and what the namespace says of them.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
+
+use crate::lab::script::Stage;
+
+/// Of `enum` in include/net/tcp_states.h, as TCP_INFO and /proc/net/tcp give them.
+pub const ESTABLISHED: u8 = 1;
+pub const SYN_SENT: u8 = 2;
+const SYN_RECV: &str = "03";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+impl Family {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::V4 => "v4",
+            Family::V6 => "v6",
+        }
+    }
+
+    pub fn loopback(self, port: u16) -> SocketAddr {
+        match self {
+            Family::V4 => (Ipv4Addr::LOCALHOST, port).into(),
+            Family::V6 => (Ipv6Addr::LOCALHOST, port).into(),
+        }
+    }
+
+    /// Does this kernel speak it? A machine may be booted without IPv6.
+    pub fn spoken(self) -> bool {
+        socket(self).is_ok()
+    }
+}
+
+/// # Errors
+/// No such family.
+pub fn socket(family: Family) -> Result<OwnedFd> {
+    let family = match family {
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
+    };
+    let made = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    made.context("could not make a socket")
+}
+
+/// # Errors
+/// The port is taken.
+pub fn listen_on(socket: &OwnedFd, family: Family, port: u16) -> Result<()> {
+    bind(socket, &family.loopback(port)).context("could not bind the server")?;
+    listen(socket, 16).context("could not listen")
+}
+
+/// Sends the SYN and does not wait.
+///
+/// # Errors
+/// It is over at once, one way or the other.
+pub fn begin_connect(socket: BorrowedFd<'_>, family: Family, port: u16) -> Result<()> {
+    rustix::fs::fcntl_setfl(socket, OFlags::NONBLOCK)?;
+    match connect(socket, &family.loopback(port)) {
+        Err(Errno::INPROGRESS) => Ok(()),
+        other => bail!("connect() was over at once: {other:?}"),
+    }
+}
+
+/// How long one blocking call waits before the script looks whether it is to stop.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// A blocking connect(): 0, or its error number. `look` is called now and then.
+///
+/// # Errors
+/// The run is interrupted, or `limit` is spent.
+pub fn connect_to_the_end(
+    stage: &Stage,
+    socket: &OwnedFd,
+    to: SocketAddr,
+    limit: Duration,
+    look: impl Fn(),
+) -> Result<i32> {
+    // With a send timeout connect() returns EINPROGRESS, and the next one goes on waiting.
+    sockopt::set_socket_timeout(socket, Timeout::Send, Some(LOOK_UP))?;
+    let end = std::time::Instant::now() + limit;
+    loop {
+        let errno = match connect(socket, &to) {
+            Ok(()) => return Ok(0),
+            Err(errno) => errno,
+        };
+        if !matches!(errno, Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) {
+            return Ok(errno.raw_os_error());
+        }
+        look();
+        stage.check()?;
+        if std::time::Instant::now() >= end {
+            bail!("connect() did not end in {limit:?}");
+        }
+    }
+}
+
+/// A part of `struct tcp_info`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpInfo {
+    pub state: u8,
+    pub rto_us: u32,
+}
+
+/// # Errors
+/// Not a TCP socket.
+pub fn tcp_info(socket: BorrowedFd<'_>) -> Result<TcpInfo> {
+    let mut bytes = [0u8; 104];
+    let mut len = bytes.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, all of them ours.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            bytes.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if code != 0 {
+        return Err(io::Error::last_os_error()).context("no TCP_INFO");
+    }
+    // tcpi_state is the first byte; tcpi_rto the first word after eight of them.
+    let [state, _, _, _, _, _, _, _, a, b, c, d, ..] = bytes;
+    Ok(TcpInfo {
+        state,
+        rto_us: u32::from_ne_bytes([a, b, c, d]),
+    })
+}
+
+/// A half-open request in /proc/net/tcp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HalfOpen {
+    /// How often its SYN-ACK has timed out.
+    pub timeouts: u32,
+}
+
+/// The namespace's half-open request at this port, if there is one.
+///
+/// # Errors
+/// No /proc.
+pub fn half_open(family: Family, port: u16) -> Result<Option<HalfOpen>> {
+    let path = match family {
+        Family::V4 => "/proc/thread-self/net/tcp",
+        Family::V6 => "/proc/thread-self/net/tcp6",
+    };
+    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {path}"))?;
+    Ok(find_half_open(&text, port))
+}
+
+/// Columns: number, local, remote, state, queues, timer, timeouts.
+fn find_half_open(table: &str, port: u16) -> Option<HalfOpen> {
+    let local = format!(":{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let ours = columns.get(1)?.ends_with(&local) && *columns.get(3)? == SYN_RECV;
+        let timeouts = u32::from_str_radix(columns.get(6)?, 16).ok()?;
+        ours.then_some(HalfOpen { timeouts })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:4E20 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 7 1 0 100 0 0 10 0
+   1: 0100007F:4E20 0100007F:5208 03 00000000:00000000 01:00000064 00000003     0        0 0 2 0
+   2: 0100007F:5208 0100007F:4E20 01 00000000:00000000 00:00000000 00000000     0        0 8 1 0 20 4 0 10 -1
+";
+
+    #[test]
+    fn the_half_open_request_is_found_by_its_port() {
+        assert_eq!(
+            find_half_open(TABLE, 20_000),
+            Some(HalfOpen { timeouts: 3 })
+        );
+        assert_eq!(find_half_open(TABLE, 21_000), None);
+        let gone = TABLE.replace(" 03 ", " 06 ");
+        assert_eq!(find_half_open(&gone, 20_000), None);
+    }
+
+    #[test]
+    fn a_fresh_socket_has_its_state_and_timeout_in_its_info() {
+        let socket = socket(Family::V4).unwrap();
+        let info = tcp_info(std::os::fd::AsFd::as_fd(&socket)).unwrap();
+        assert_eq!((info.state, info.rto_us), (7, 1_000_000));
+    }
+}

@@ -1,0 +1,143 @@
+//! syn-queue: what a listener does when its SYN queue is full, with SYN cookies and without.
+//!
+//! From `timer_start` of `reqsk_timer_handler` (a half-open connection), the surgeon's packets (who was
+//! answered, with which options) and the namespace's counters: a SYN that a full queue drops is no drop to the
+//! kernel's drop event. What could fool it: a queue that has drained meanwhile (counted before and after), a
+//! peer that the kernel knows (no metrics are saved), an accept queue that is full instead (kept empty).
+
+mod cases;
+pub mod claims;
+pub mod facts;
+pub mod judge;
+mod ledger;
+mod limits;
+pub mod marks;
+mod options;
+mod script;
+#[cfg(test)]
+mod tests;
+
+use anyhow::Result;
+
+use crate::evidence::Claim;
+use crate::evidence::ledger::Ledger;
+use crate::lab::Lab;
+use crate::lab::script::ScriptLab;
+use crate::stream::Item;
+use crate::trace::scripted::Cases;
+use crate::trace::{Context, Ending, Fold, LabOption, LabOptions, Outcome, Trace, Watching};
+
+pub struct SynQueue;
+pub static SYN_QUEUE: SynQueue = SynQueue;
+
+/// Needed ones first; then what is looked at as well where functions can be probed.
+static HOOKS: &[&str] = &[
+    "timer_start",
+    "surgeon",
+    "tcp_conn_request",
+    "cookie_v4_init_sequence",
+    "cookie_v6_init_sequence",
+    "cookie_v4_check",
+    "cookie_v6_check",
+];
+
+impl Trace for SynQueue {
+    fn name(&self) -> &'static str {
+        "syn-queue"
+    }
+
+    fn summary(&self) -> &'static str {
+        "what a full SYN queue does to a new connection, with SYN cookies and without"
+    }
+
+    fn claims(&self) -> &'static [Claim] {
+        &claims::CLAIMS
+    }
+
+    fn hooks(&self) -> &'static [&'static str] {
+        HOOKS
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        &HOOKS[..2]
+    }
+
+    fn options(&self) -> &'static [LabOption] {
+        cases::OPTIONS
+    }
+
+    fn examples(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("--cookies 0 --backlog 32", "one flood, at another limit"),
+            (
+                "--variant options/ -v",
+                "what a cookie leaves of TCP's options",
+            ),
+        ]
+    }
+
+    fn watching(&self) -> Watching {
+        Watching::Nothing
+    }
+
+    fn page(&self) -> &'static str {
+        include_str!("../../../../docs/traces/syn-queue.md")
+    }
+
+    fn lab(&self, options: &LabOptions) -> Result<Box<dyn Lab>> {
+        let cases = cases::cases(&cases::Plan::new(options)?)?;
+        Ok(Box::new(ScriptLab::new(cases)))
+    }
+
+    fn lab_options(&self, options: &LabOptions) -> Result<serde_json::Value> {
+        Ok(serde_json::to_value(cases::Plan::new(options)?)?)
+    }
+
+    fn fold(&self, context: &Context) -> Box<dyn Fold> {
+        let attached = |name: &&str| context.attached.iter().any(|own| own == name);
+        Box::new(LabFold {
+            cases: Cases::default(),
+            functions: facts::FUNCTIONS.iter().all(|name| attached(&name)),
+        })
+    }
+}
+
+struct LabFold {
+    cases: Cases,
+    functions: bool,
+}
+
+const EVIDENCE: &str = "request timers, packets and the namespace's counters";
+const WITH_FUNCTIONS: &str =
+    "request timers, packets, the namespace's counters, tcp_conn_request and the cookie functions";
+
+impl Fold for LabFold {
+    fn item(&mut self, item: &Item) {
+        self.cases.item(item);
+    }
+
+    fn interim(&self) -> Ledger {
+        Ledger::default()
+    }
+
+    fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
+        let cases: judge::Cases = self
+            .cases
+            .logs()
+            .map(|log| (log.label.clone(), facts::read(log, self.functions)))
+            .collect();
+        let whole: Vec<&facts::Facts> = cases
+            .iter()
+            .filter_map(|(_, its)| its.as_ref().ok())
+            .collect();
+        let evidence = if self.functions {
+            WITH_FUNCTIONS
+        } else {
+            EVIDENCE
+        };
+        Outcome {
+            ledger: ledger::ledger(&whole),
+            findings: judge::judge(&cases, ending.blocks(&[]).as_ref(), evidence),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The fold of the lab: the cases' logs, judged when all is there.
+
+use super::judge::{self, Played, Verdict};
+use super::{CLAIMS, tables};
+use crate::evidence::{ClaimResult, Finding, Ledger};
+use crate::stream::Item;
+use crate::trace::scripted::Cases;
+use crate::trace::{Context, Ending, Fold, Outcome};
+
+pub struct LabFold {
+    cases: Cases,
+}
+
+/// Losing these costs no verdict: the surgeon's packets are its own control, not this trace's evidence.
+const UNUSED: &[&str] = &["packet"];
+
+impl LabFold {
+    pub fn new(_context: &Context) -> LabFold {
+        LabFold {
+            cases: Cases::default(),
+        }
+    }
+}
+
+impl Fold for LabFold {
+    fn item(&mut self, item: &Item) {
+        self.cases.item(item);
+    }
+
+    fn interim(&self) -> Ledger {
+        Ledger::default()
+    }
+
+    fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
+        let (mut played, mut spoilt, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        for log in self.cases.logs() {
+            if let Some(why) = judge::skipped(log) {
+                skipped.push(why);
+                continue;
+            }
+            match Played::of(log) {
+                Ok(case) => played.push(case),
+                Err(why) => spoilt.push(format!("{}: {why}", log.label)),
+            }
+        }
+        let block = ending.blocks(UNUSED).or_else(|| {
+            let why = spoilt.first()?.clone();
+            Some((ClaimResult::Inconclusive, why))
+        });
+        let verdicts = judge::verdicts(&played, &skipped);
+        let findings = verdicts
+            .into_iter()
+            .map(|verdict| finding(verdict, block.as_ref()))
+            .collect();
+        let mut ledger = tables::lab(&played);
+        ledger.remarks.extend(spoilt);
+        ledger.remarks.extend(skipped);
+        Outcome { findings, ledger }
+    }
+}
+
+fn finding(verdict: Verdict, block: Option<&(ClaimResult, String)>) -> Finding {
+    let statement = CLAIMS
+        .iter()
+        .find(|claim| claim.id == verdict.claim)
+        .map_or("", |claim| claim.statement);
+    let (result, because) = match block {
+        Some((result, why)) => (*result, why.clone()),
+        None => (verdict.result, verdict.because),
+    };
+    Finding {
+        id: verdict.claim.to_owned(),
+        result,
+        statement: statement.to_owned(),
+        because,
+        numbers: verdict.numbers,
+    }
+}
