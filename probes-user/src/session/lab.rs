@@ -218,6 +218,7 @@ impl<'a> Run<'a> {
             }
             sink.take(&item);
         });
+        gaps += usize::from(self.sink.fold.incomplete());
         outcome.map(|()| gaps)
     }
 

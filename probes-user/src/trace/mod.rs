@@ -145,6 +145,10 @@ pub trait Fold {
     fn item(&mut self, item: &Item);
     /// What is known so far (watch mode's `-i`).
     fn interim(&self) -> Ledger;
+    /// Is evidence missing of the lab's scene that has just ended, whatever it shows? Then it is run again.
+    fn incomplete(&self) -> bool {
+        false
+    }
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome;
 }
 

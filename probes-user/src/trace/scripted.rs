@@ -102,6 +102,18 @@ impl Cases {
         self.0.iter().enumerate().filter(last).map(|(_, case)| case)
     }
 
+    /// The run that was begun last.
+    pub fn last(&self) -> Option<&CaseLog> {
+        self.0.last()
+    }
+
+    /// Labels of the cases that were run more than once, each once.
+    pub fn repeated(&self) -> Vec<&str> {
+        let runs = |label: &str| self.0.iter().filter(|case| case.label == label).count();
+        let labels = self.logs().map(|case| case.label.as_str());
+        labels.filter(|label| runs(label) > 1).collect()
+    }
+
     pub fn find(&self, label: &str) -> Option<&CaseLog> {
         self.0.iter().rev().find(|case| case.label == label)
     }

@@ -58,6 +58,17 @@ impl Judged {
         }
     }
 
+    /// Less was traced than others counted, or a timer went off that was not seen to start: some kernels do not
+    /// run programs on events while certain tasks are current, and count nothing.
+    pub fn incomplete(&self) -> bool {
+        let fewer = self
+            .checks
+            .iter()
+            .any(|check| check.ours < check.theirs && !check.agrees());
+        let unstarted = |its: &Resend| its.cause.by_timer() && its.waited.is_none();
+        fewer || self.resends.iter().any(unstarted)
+    }
+
     pub fn counter(&self, name: &str) -> u64 {
         self.counters.get(name).copied().unwrap_or_default()
     }

@@ -45,11 +45,24 @@ impl Fold for LabFold {
         ledger(&self.judged(), &self.clock())
     }
 
+    fn incomplete(&self) -> bool {
+        let last = self.cases.last();
+        last.is_some_and(|log| Judged::new(log, &self.symbols).incomplete())
+    }
+
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
         let (cases, clock) = (self.judged(), self.clock());
+        let mut ledger = ledger(&cases, &clock);
+        let repeated = self.cases.repeated();
+        if !repeated.is_empty() {
+            let told = repeated.join(", ");
+            ledger
+                .remarks
+                .push(format!("run again because events were missing: {told}"));
+        }
         Outcome {
             findings: judge(&cases, &self.plan.cases, &clock, ending),
-            ledger: ledger(&cases, &clock),
+            ledger,
         }
     }
 }

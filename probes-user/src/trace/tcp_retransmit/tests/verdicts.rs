@@ -167,6 +167,23 @@ fn counts_that_differ_are_inconclusive() {
 }
 
 #[test]
+fn a_case_of_which_events_are_missing_is_to_be_run_again() {
+    let whole = timeouts([51, 102, 204, 408], [0, 1, 2]);
+    assert!(!Judged::new(&whole, &symbols()).incomplete());
+    let mut short = whole.clone();
+    let resend =
+        |event: &crate::stream::Event| matches!(event.body, crate::stream::Body::TcpRetransmit(_));
+    let at = short.events.iter().position(resend).unwrap();
+    short.events.remove(at);
+    assert!(Judged::new(&short, &symbols()).incomplete());
+    let mut unstarted = whole;
+    unstarted
+        .events
+        .retain(|event| !matches!(event.body, crate::stream::Body::TcpTimer(_)));
+    assert!(Judged::new(&unstarted, &symbols()).incomplete());
+}
+
+#[test]
 fn damaged_content_and_an_unfinished_script_are_inconclusive() {
     let mut damaged = timeouts([51, 102, 204, 408], [0, 1, 2]);
     damaged.marks[0].data["intact"] = json!(false);
