@@ -46,6 +46,7 @@ impl Bench {
             syscalls: &[],
             needs: &["surgeon"],
             without: &Without::default(),
+            timers: [0; 5],
         };
         let (attachment, _) = attach(&["surgeon"], &setup).unwrap();
         let report = &attachment.reports[0];
