@@ -70,8 +70,6 @@ offsets! {
     sock_daddr6: "sock.__sk_common.skc_v6_daddr",
     sock_net: "sock.__sk_common.skc_net.net",
     net_inum: "net.ns.inum",
-    skb_dev: "sk_buff.dev",
-    dev_net: "net_device.nd_net.net",
     wait_flags: "wait_queue_entry.flags",
     wait_private: "wait_queue_entry.private",
     eppoll_wait: "eppoll_entry.wait",
