@@ -23,6 +23,7 @@ mod synack_retry;
 mod targets;
 mod tcp_close;
 mod tcp_retransmit;
+mod tcp_states;
 mod witness;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
@@ -67,6 +68,11 @@ pub const TESTS: &[Test] = tests![
         a_dead_peer_shows_with_cause_step_and_owner, an_interval_prints_the_ledger_each_time;
     tcp_close: every_claim_is_settled_and_every_reset_explained, beside_noise_nothing_changes (600),
         a_watch_names_who_reset_whom_and_why;
+    tcp_states: every_claim_of_tcp_states_is_settled_on_both_families (300),
+        tcp_states_settles_its_claims_beside_noise (600),
+        of_nginx_and_curl_every_connection_has_its_right_owners,
+        connections_from_before_the_start_are_followed_to_their_end, only_sockets_that_were_asked_for_are_shown,
+        many_connections_a_second_are_all_counted;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
     syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,

@@ -108,7 +108,7 @@ pub fn a_watch_names_who_reset_whom_and_why(ctx: &Ctx) -> Outcome {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).expect("a listener");
     let netns = format!("pid:{}", std::process::id());
     let before = resets_counted();
-    let watch = Watch::of(ctx, "tcp-close", &["--netns", &netns], &[]);
+    let watch = Watch::of(ctx, "tcp-close", &["--netns", &netns]);
     let killed: Vec<u32> = (0..KILLED).map(|_| kill_one(&listener)).collect();
     let mut lingering = closer::lingering(PORT, LINGERING);
     for _ in 0..LINGERING {

@@ -188,8 +188,8 @@ pub fn a_dead_peer_shows_with_cause_step_and_owner(ctx: &Ctx) -> Outcome {
         Dead::new(Ipv6Addr::LOCALHOST.into()),
     ];
     let before = segments_resent();
-    let by_netns = Watch::of(ctx, TRACE, &["--netns", &format!("pid:{own}")], &[]);
-    let by_pid = Watch::of(ctx, TRACE, &["-p", &own], &[]);
+    let by_netns = Watch::of(ctx, TRACE, &["--netns", &format!("pid:{own}")]);
+    let by_pid = Watch::of(ctx, TRACE, &["-p", &own]);
     for pair in &pairs {
         pair.deafen();
         pair.say();

@@ -20,13 +20,17 @@ impl Watch {
         Watch::command(ctx, target, &[])
     }
 
-    /// With a command to run and watch, after `--`.
-    pub fn command(ctx: &Ctx, target: &[&str], command: &[String]) -> Watch {
-        Watch::of(ctx, "epoll-herd", target, command)
+    /// By another trace than epoll-herd.
+    pub fn of(ctx: &Ctx, trace: &str, target: &[&str]) -> Watch {
+        Watch::begin(ctx, trace, target, &[])
     }
 
-    /// By any trace.
-    pub fn of(ctx: &Ctx, trace: &str, target: &[&str], command: &[String]) -> Watch {
+    /// With a command to run and watch, after `--`.
+    pub fn command(ctx: &Ctx, target: &[&str], command: &[String]) -> Watch {
+        Watch::begin(ctx, "epoll-herd", target, command)
+    }
+
+    fn begin(ctx: &Ctx, trace: &str, target: &[&str], command: &[String]) -> Watch {
         let dir = Dir::new();
         let ready = dir.join("ready");
         let mut probes: Probes = ctx.probes([trace, "--json", "--ready-file"]).arg(&ready);
@@ -57,8 +61,7 @@ impl Watch {
 
     /// Ctrl-C; the report must be whole.
     pub fn finish(self) -> Report {
-        self.running.signal(Signal::INT);
-        let report = self.running.wait().expect(130).report();
+        let report = self.finish_quietly();
         report.show();
         assert_eq!(
             report.document["interrupted"], true,
@@ -66,6 +69,12 @@ impl Watch {
         );
         report.assert_nothing_lost();
         report
+    }
+
+    /// The same, with too much in it to be shown, or with losses that are the test's matter.
+    pub fn finish_quietly(self) -> Report {
+        self.running.signal(Signal::INT);
+        self.running.wait().expect(130).report()
     }
 
     /// Ends by itself.

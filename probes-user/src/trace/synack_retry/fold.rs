@@ -47,6 +47,12 @@ pub fn judge(logs: &[&CaseLog], ending: &Ending) -> Outcome {
     let cases: Vec<Judged<'_>> = lost
         .map(|log| (log.label.as_str(), Handshake::of(log)))
         .collect();
+    let ledger = ledger(&cases, logs);
+    if cases.is_empty() && !logs.is_empty() {
+        // Only the contrast was asked for.
+        let findings = Vec::new();
+        return Outcome { findings, ledger };
+    }
     let blocked = ending.blocks(&["SkbDrop"]);
     let contrast = logs.iter().find_map(|log| contrast_failed(log));
     let findings = CLAIMS.iter().map(|claim| match (&blocked, &contrast) {
@@ -56,7 +62,7 @@ pub fn judge(logs: &[&CaseLog], ending: &Ending) -> Outcome {
     });
     Outcome {
         findings: findings.collect(),
-        ledger: ledger(&cases, logs),
+        ledger,
     }
 }
 

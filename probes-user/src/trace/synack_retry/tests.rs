@@ -242,6 +242,11 @@ fn a_contrast_that_fails_and_a_missing_hook_are_no_verdicts() {
             .iter()
             .all(|finding| finding.result == Holds)
     );
+    let alone = judge(&[&contrast], &Ending::default());
+    assert!(
+        alone.findings.is_empty(),
+        "what was not asked for is left out"
+    );
     let ending = Ending {
         missing: vec![("tcp_retransmit_synack".to_owned(), "no".to_owned())],
         ..Ending::default()

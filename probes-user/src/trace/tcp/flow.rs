@@ -105,6 +105,8 @@ pub struct Flow {
     pub err: u32,
     pub time_wait: Option<TimeWait>,
     pub begun: u64,
+    /// When its full socket was closed; TIME_WAIT may go on.
+    pub closed: Option<u64>,
     pub ended: Option<u64>,
     /// What does not fit the diagram or the event before, in words.
     pub faults: Vec<String>,
@@ -133,6 +135,7 @@ impl Flow {
             err: 0,
             time_wait: None,
             begun,
+            closed: None,
             ended: None,
             faults: Vec::new(),
             listed_only: false,

@@ -217,7 +217,9 @@ impl Flows {
             return;
         }
         match self.by_ends.get(&ends).copied() {
-            Some(same) if same == key => return,
+            // A child's peer is known from its begin on newer kernels: then that is when it learns the rest.
+            Some(same) if same == key && begins(its.old, its.new).is_none() => return,
+            Some(same) if same == key => {}
             Some(other) => self.replaced(other, key, ktime),
             None => {}
         }
@@ -265,6 +267,7 @@ impl Flows {
         let Some(flow) = self.open.get_mut(&key) else {
             return;
         };
+        flow.closed = Some(ktime);
         if let Some(small) = flow.time_wait
             && small.expired.is_none()
         {
@@ -326,6 +329,7 @@ impl Flows {
             self.by_time_wait.remove(&small.sock);
         }
         flow.ended = Some(ktime);
+        flow.closed.get_or_insert(ktime);
         self.done.push(flow);
     }
 

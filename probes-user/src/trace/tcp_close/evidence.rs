@@ -3,13 +3,13 @@
 //! A reset on the wire without an event is `Untold`: 5.10 and 6.1 fire `tcp_send_reset` with a full socket
 //! only. So the wire, the events and the namespace's own count of RSTs are held against each other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use probes_common::event::Header;
 use probes_common::tcp::{Packet, RESET_RECEIVED, RESET_SENT, TCP_STACK_DEPTH, TcpReset, TcpState};
 
 use super::cause::{
-    CLOSE_WAIT, CLOSING, Cause, LAST_ACK, LISTEN, NEW_SYN_RECV, Reset, TIME_WAIT, classify,
+    CLOSE, CLOSE_WAIT, CLOSING, Cause, LAST_ACK, LISTEN, NEW_SYN_RECV, Reset, TIME_WAIT, classify,
     read_stack,
 };
 use super::marks::{Ends, told};
@@ -50,7 +50,12 @@ pub struct Sent {
 #[derive(Debug, Clone, Default)]
 pub struct Resets {
     last: HashMap<u64, (u8, u8)>,
+    /// Ended, and maybe not yet done with: a socket can be destroyed before its RST is sent.
+    ended: VecDeque<u64>,
 }
+
+/// Ended sockets that are remembered.
+const ENDED: usize = 1024;
 
 impl Resets {
     pub fn state(&mut self, change: &TcpState) {
@@ -58,7 +63,13 @@ impl Resets {
     }
 
     pub fn destroyed(&mut self, sock: u64) {
-        self.last.remove(&sock);
+        self.ended.push_back(sock);
+        if self.ended.len() > ENDED
+            && let Some(old) = self.ended.pop_front()
+            && self.last.get(&old).is_some_and(|(_, new)| *new == CLOSE)
+        {
+            self.last.remove(&old);
+        }
     }
 
     /// The state before the change that led to this one, if there was one.

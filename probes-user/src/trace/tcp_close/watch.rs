@@ -62,8 +62,9 @@ pub struct WatchFold {
     flows: Flows,
     gone: HashMap<u64, Flow>,
     lines: Vec<Line>,
-    /// Where the last line of a connection is, for its receiver.
-    open: HashMap<Ends, usize>,
+    /// Lines that have one end only, by the sender's ends. The event of sending comes before or after the
+    /// sending itself, and on loopback the other end gets the RST inside of it.
+    half: HashMap<Ends, usize>,
     of_processes: bool,
     /// Names of states; none = any.
     states: Vec<String>,
@@ -79,7 +80,7 @@ impl WatchFold {
             flows: Flows::default(),
             gone: HashMap::new(),
             lines: Vec::new(),
-            open: HashMap::new(),
+            half: HashMap::new(),
             of_processes: options["of_processes"].as_bool().unwrap_or_default(),
             states: serde_json::from_value(options["states"].clone()).unwrap_or_default(),
             dropped: 0,
@@ -117,7 +118,7 @@ impl WatchFold {
             true => Some(self.current(header, reset)),
             false => known,
         };
-        self.push(Line {
+        let line = Line {
             ktime: header.ktime,
             sender,
             receiver: None,
@@ -126,7 +127,23 @@ impl WatchFold {
             cause: Some(sent.cause),
             unread: sent.unread,
             reason: sent.reason,
-        });
+        };
+        match self.other_half(&ends, |other| other.cause.is_none()) {
+            Some(other) => {
+                let receiver = other.receiver.take();
+                *other = Line { receiver, ..line };
+            }
+            None => self.push(line),
+        }
+    }
+
+    fn other_half(&mut self, ends: &Ends, fits: impl Fn(&Line) -> bool) -> Option<&mut Line> {
+        let at = self.half.get(ends).copied()?;
+        if !self.lines.get(at).is_some_and(fits) {
+            return None;
+        }
+        self.half.remove(ends);
+        self.lines.get_mut(at)
     }
 
     /// The process of the current task; a thread's own name is the next best.
@@ -147,11 +164,7 @@ impl WatchFold {
         let receiver = self.owner(reset.id.sock, &here);
         let ends = here.mirrored();
         // The other end is here too, and has told why.
-        if let Some(line) = self
-            .open
-            .remove(&ends)
-            .and_then(|at| self.lines.get_mut(at))
-        {
+        if let Some(line) = self.other_half(&ends, |other| other.cause.is_some()) {
             line.receiver = receiver;
             return;
         }
@@ -172,9 +185,7 @@ impl WatchFold {
             self.dropped += 1;
             return;
         }
-        if line.cause.is_some() {
-            self.open.insert(line.ends, self.lines.len());
-        }
+        self.half.insert(line.ends, self.lines.len());
         self.lines.push(line);
     }
 
@@ -306,3 +317,7 @@ impl Fold for WatchFold {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::judge::Played;
 use crate::evidence::{Ledger, Table};
 use crate::kernel::tcp::state_name;
-use crate::trace::tcp::flow::{Flow, Source};
+use crate::trace::tcp::flow::{Flow, Role, Source};
 
 /// Both ends of every case with the time in each state.
 pub fn lab(played: &[Played<'_>]) -> Ledger {
@@ -97,11 +97,11 @@ fn time(ns: u64) -> String {
     }
 }
 
-/// Connections that have ended, numbered in the order of their ends.
-pub fn connections<'a>(flows: impl Iterator<Item = (u64, &'a Flow)>) -> [Table; 2] {
+/// Connections that are closed, in the order in which they were. Those in TIME_WAIT are among them.
+pub fn connections(flows: &[&Flow], now: u64) -> [Table; 2] {
     let mut ended = Table::new(
         "connections",
-        "Connections that have ended",
+        "Connections that were closed",
         &[
             ("n", "n"),
             ("pid", "pid"),
@@ -121,8 +121,10 @@ pub fn connections<'a>(flows: impl Iterator<Item = (u64, &'a Flow)>) -> [Table; 
         "Their states, with the time in each",
         &[("n", "n"), ("states", "states")],
     );
-    for (number, flow) in flows {
-        let end = flow.ended.unwrap_or(flow.begun);
+    for (number, flow) in (1_u64..).zip(flows) {
+        // Of an older one the begin is not known.
+        let lasted = flow.closed.filter(|_| flow.role != Role::Unknown);
+        let lasted = lasted.map(|closed| closed.saturating_sub(flow.begun) as f64 / 1e6);
         let (pid, process, by) = owner(flow);
         ended.rows.push(vec![
             json!(number),
@@ -132,12 +134,12 @@ pub fn connections<'a>(flows: impl Iterator<Item = (u64, &'a Flow)>) -> [Table; 
             json!(flow.role.word()),
             json!(flow.ends.local.to_string()),
             json!(flow.ends.remote.to_string()),
-            json!(end.saturating_sub(flow.begun) as f64 / 1e6),
+            json!(lasted),
             json!(flow.snap.bytes_acked),
             json!(flow.snap.bytes_received),
             json!(flow.snap.srtt_us),
         ]);
-        lives.rows.push(vec![json!(number), json!(life(flow, end))]);
+        lives.rows.push(vec![json!(number), json!(life(flow, now))]);
     }
     [ended, lives]
 }

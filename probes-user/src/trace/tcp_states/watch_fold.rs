@@ -24,13 +24,15 @@ pub struct WatchFold {
     shown: Shown,
     ended: VecDeque<Flow>,
     ended_count: u64,
-    /// How many had ended when the last interval was shown.
+    /// Up to when closed connections were shown by the last interval.
     told: Cell<u64>,
-    owners: BTreeMap<(u32, String), Counts>,
+    owners: Owners,
     faults: u64,
     first_fault: Option<String>,
     now: u64,
 }
+
+type Owners = BTreeMap<(u32, String), Counts>;
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
@@ -67,18 +69,7 @@ impl WatchFold {
                     Some(format!("{}→{}: {fault}", flow.ends.local, flow.ends.remote));
             }
         }
-        let owner = flow.owner.as_ref();
-        let owner = owner.map_or((0, String::new()), |its| (its.pid, its.comm.clone()));
-        if self.owners.len() < OWNERS || self.owners.contains_key(&owner) {
-            let counts = self.owners.entry(owner).or_default();
-            match flow.role {
-                Role::Active => counts.active += 1,
-                Role::Passive => counts.passive += 1,
-                Role::Unknown | Role::Listener => counts.older += 1,
-            }
-            counts.acked += flow.snap.bytes_acked;
-            counts.received += flow.snap.bytes_received;
-        }
+        count(&mut self.owners, &flow);
         self.ended_count += 1;
         if self.ended.len() == KEEP {
             self.ended.pop_front();
@@ -86,11 +77,14 @@ impl WatchFold {
         self.ended.push_back(flow);
     }
 
-    /// Those that ended after so many had, with their numbers.
-    fn since(&self, told: u64) -> impl Iterator<Item = (u64, &Flow)> {
-        let first = self.ended_count - self.ended.len() as u64;
-        let numbered = (first + 1..).zip(&self.ended);
-        numbered.filter(move |(number, _)| *number > told)
+    /// Those closed after that time, in order.
+    fn closed_since<'a>(&'a self, open: &[&'a Flow], told: u64) -> Vec<&'a Flow> {
+        let all = self.ended.iter().chain(open.iter().copied());
+        let mut closed: Vec<&Flow> = all
+            .filter(|flow| !flow.is_listener() && flow.closed.is_some_and(|at| at > told))
+            .collect();
+        closed.sort_by_key(|flow| (flow.closed, flow.ends));
+        closed
     }
 
     fn open(&self) -> Vec<&Flow> {
@@ -127,7 +121,11 @@ impl WatchFold {
         table
     }
 
-    fn owners(&self) -> Table {
+    fn owners(&self, open: &[&Flow]) -> Table {
+        let mut owners = self.owners.clone();
+        for flow in open.iter().filter(|flow| flow.closed.is_some()) {
+            count(&mut owners, flow);
+        }
         let columns = [
             ("pid", "pid"),
             ("process", "process"),
@@ -137,8 +135,8 @@ impl WatchFold {
             ("acked_bytes", "acked"),
             ("received_bytes", "received"),
         ];
-        let mut table = Table::new("owners", "Ended connections by owner", &columns);
-        for ((pid, process), counts) in &self.owners {
+        let mut table = Table::new("owners", "Closed connections by owner", &columns);
+        for ((pid, process), counts) in &owners {
             let known = *pid != 0;
             table.rows.push(vec![
                 json!(known.then_some(pid)),
@@ -155,13 +153,16 @@ impl WatchFold {
 
     fn ledger(&self, told: u64) -> Ledger {
         let open = self.open();
-        let [connections, lives] = tables::connections(self.since(told));
+        let closed = self.closed_since(&open, told);
+        let [connections, lives] = tables::connections(&closed, self.now);
         let mut remarks = Vec::new();
         let listeners = open.iter().filter(|flow| flow.state() == LISTEN).count();
-        let connected = open.len() - listeners;
+        let waiting = open.iter().filter(|flow| flow.closed.is_some()).count();
+        let connected = open.len() - listeners - waiting;
         remarks.push(format!(
-            "{} connections have ended, {connected} are open; {listeners} listeners",
-            self.ended_count
+            "{} connections were closed, {waiting} of them are in TIME_WAIT; {connected} are open; \
+             {listeners} listeners",
+            self.ended_count + waiting as u64
         ));
         let left = self.ended_count.saturating_sub(KEEP as u64);
         if left > 0 {
@@ -177,7 +178,7 @@ impl WatchFold {
             tables: vec![
                 connections,
                 lives,
-                self.owners(),
+                self.owners(&open),
                 self.states(&open),
                 tables::open(open, self.now),
             ],
@@ -185,6 +186,22 @@ impl WatchFold {
             timeline: Vec::new(),
         }
     }
+}
+
+fn count(owners: &mut Owners, flow: &Flow) {
+    let owner = flow.owner.as_ref();
+    let owner = owner.map_or((0, String::new()), |its| (its.pid, its.comm.clone()));
+    if owners.len() >= OWNERS && !owners.contains_key(&owner) {
+        return;
+    }
+    let counts = owners.entry(owner).or_default();
+    match flow.role {
+        Role::Active => counts.active += 1,
+        Role::Passive => counts.passive += 1,
+        Role::Unknown | Role::Listener => counts.older += 1,
+    }
+    counts.acked += flow.snap.bytes_acked;
+    counts.received += flow.snap.bytes_received;
 }
 
 impl Fold for WatchFold {
@@ -197,7 +214,7 @@ impl Fold for WatchFold {
     }
 
     fn interim(&self) -> Ledger {
-        self.ledger(self.told.replace(self.ended_count))
+        self.ledger(self.told.replace(self.now))
     }
 
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {

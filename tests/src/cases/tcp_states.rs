@@ -1,0 +1,271 @@
+//! tcp-states: its claims, and whose connections a watch says they are.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::context::{Ctx, Outcome};
+use crate::harness::nginx::{self, Nginx, Setting};
+use crate::harness::noise::Noise;
+use crate::harness::report::{Report, Row};
+use crate::harness::watch::Watch;
+use crate::harness::{client, sandbox};
+
+const CLAIMS: usize = 3;
+const CASES: usize = 14;
+
+fn assert_lab(report: &Report) {
+    report.assert_settled();
+    assert_eq!(report.claims().len(), CLAIMS);
+    for claim in report.claims() {
+        assert_eq!(claim["result"], "holds", "{claim}");
+    }
+    let lives = report.rows("lives");
+    assert_eq!(lives.len(), 2 * CASES, "both ends of every case");
+    for row in lives
+        .iter()
+        .filter(|row| row.text("case").starts_with("simultaneous"))
+    {
+        assert!(row.text("states").contains("CLOSING"), "{row:?}");
+    }
+    // Both ends of a passive close, and none of them in TIME_WAIT.
+    let passive = lives
+        .iter()
+        .filter(|row| row.text("states").contains("LAST_ACK"));
+    assert!(passive.clone().count() >= 8);
+    assert!(
+        passive
+            .into_iter()
+            .all(|row| !row.text("states").contains("TIME_WAIT"))
+    );
+    for row in report.rows("checks") {
+        assert_eq!(
+            row.count("counted_count"),
+            row.count("events_count"),
+            "{row:?}"
+        );
+    }
+}
+
+pub fn every_claim_of_tcp_states_is_settled_on_both_families(ctx: &Ctx) -> Outcome {
+    let report = ctx.probes(["tcp-states"]).report();
+    report.show();
+    assert_lab(&report);
+    let numbers = &report.claim("tcp-states/time-wait-60s")["numbers"];
+    assert!(
+        numbers["with_fin_timeout_set_count"].as_u64() >= Some(2),
+        "{numbers}"
+    );
+    Outcome::Pass
+}
+
+pub fn tcp_states_settles_its_claims_beside_noise(ctx: &Ctx) -> Outcome {
+    let mut noise = Noise::start();
+    assert_lab(&ctx.probes(["tcp-states"]).report());
+    noise.assert_alive();
+    Outcome::Pass
+}
+
+/// The namespace of this test, as `--netns` takes it.
+fn here() -> String {
+    format!("pid:{}", std::process::id())
+}
+
+fn of_port(rows: &[Row], column: &str, port: u16) -> Vec<Row> {
+    let suffix = format!(":{port}");
+    let here = rows
+        .iter()
+        .filter(|row| row.text(column).ends_with(&suffix));
+    here.cloned().collect()
+}
+
+pub fn of_nginx_and_curl_every_connection_has_its_right_owners(ctx: &Ctx) -> Outcome {
+    sandbox::own_network();
+    let nginx = Nginx::start(Setting::MutexOff, 2);
+    for target in [["--netns", &here()], ["-p", &nginx.master().to_string()]] {
+        let watch = Watch::of(ctx, "tcp-states", &target);
+        let made = client::curl(nginx::PORT, 30, false) + client::curl(nginx::PORT, 60, true);
+        let report = watch.finish();
+        let rows = report.rows("connections");
+        let servers = of_port(&rows, "local", nginx::PORT);
+        assert_eq!(servers.len() as u64, made, "nginx's ends");
+        for row in &servers {
+            assert!(
+                nginx
+                    .workers
+                    .iter()
+                    .any(|pid| u64::from(*pid) == row.count("pid")),
+                "{row:?}"
+            );
+            assert_eq!(
+                (row.text("process"), row.text("role")),
+                ("nginx", "passive"),
+                "{row:?}"
+            );
+            assert!(
+                row.count("received_bytes") > 0 && row.count("acked_bytes") > 0,
+                "{row:?}"
+            );
+        }
+        let clients = of_port(&rows, "remote", nginx::PORT);
+        // A watch of nginx shows nginx's ends alone.
+        let wanted = if target[0] == "-p" { 0 } else { made };
+        assert_eq!(clients.len() as u64, wanted, "curl's ends");
+        for row in &clients {
+            let said = (row.text("process"), row.text("owner_by"), row.text("role"));
+            assert_eq!(said, ("curl", "call", "active"), "{row:?}");
+        }
+        // Whoever closes first, each connection has one TIME_WAIT.
+        let lives = report.rows("lives");
+        let waited = lives
+            .iter()
+            .filter(|row| row.text("states").contains("TIME_WAIT"));
+        assert!(waited.count() as u64 <= made);
+    }
+    Outcome::Pass
+}
+
+pub fn connections_from_before_the_start_are_followed_to_their_end(ctx: &Ctx) -> Outcome {
+    sandbox::own_network();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let pair = || {
+        let client = TcpStream::connect(address).expect("a connection");
+        (client, listener.accept().expect("its other end").0)
+    };
+    let (mut old, kept) = (pair(), pair());
+    // Over before the start: its client waits.
+    drop(pair());
+    let watch = Watch::of(ctx, "tcp-states", &["--netns", &here()]);
+    old.0.write_all(b"four").expect("a write");
+    old.1.read_exact(&mut [0; 4]).expect("what was written");
+    drop(old);
+    let report = watch.finish();
+    let own = u64::from(std::process::id());
+    let closed = report.rows("connections");
+    assert_eq!(
+        closed.len(),
+        2,
+        "both ends of the one that ended: {closed:?}"
+    );
+    for row in &closed {
+        assert_eq!(
+            (row.count("pid"), row.text("role")),
+            (own, "older"),
+            "{row:?}"
+        );
+        assert_eq!(row.text("owner_by"), "descriptor", "{row:?}");
+    }
+    let sockets = report.rows("sockets");
+    let of_state = |state: &str| -> Vec<&Row> {
+        let here = sockets.iter().filter(|row| row.text("state") == state);
+        here.collect()
+    };
+    assert_eq!(of_state("ESTABLISHED").len(), 2);
+    assert_eq!(of_state("LISTEN").len(), 1);
+    assert_eq!(
+        of_state("TIME_WAIT").len(),
+        2,
+        "one from before, one now: {sockets:?}"
+    );
+    for row in of_state("ESTABLISHED")
+        .into_iter()
+        .chain(of_state("LISTEN"))
+    {
+        assert_eq!(row.count("pid"), own, "{row:?}");
+    }
+    drop(kept);
+    Outcome::Pass
+}
+
+pub fn only_sockets_that_were_asked_for_are_shown(ctx: &Ctx) -> Outcome {
+    sandbox::own_network();
+    let listeners =
+        [(), ()].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener"));
+    let ports = [0, 1].map(|at: usize| listeners[at].local_addr().expect("its address").port());
+    let (wanted, other) = (ports[0].to_string(), ports[1].to_string());
+    let here = here();
+    // The rows that each filter leaves of two connections, one to each listener.
+    let filters: [(&[&str], usize); 6] = [
+        (&[], 4),
+        (&["--local-port", &wanted], 1),
+        (&["--remote-port", &wanted], 1),
+        (&["--local", "127.0.0.1", "--remote-port", &other], 1),
+        (&["--state", "LAST_ACK"], 2),
+        (&["-6"], 0),
+    ];
+    for (filter, rows) in filters {
+        let mut words = vec!["--netns", here.as_str()];
+        words.extend(filter);
+        let watch = Watch::of(ctx, "tcp-states", &words);
+        for listener in &listeners {
+            let address = listener.local_addr().expect("its address");
+            let client = TcpStream::connect(address).expect("a connection");
+            let server = listener.accept().expect("its other end").0;
+            drop(client);
+            drop(server);
+        }
+        let report = watch.finish_quietly();
+        let closed = report.rows("connections");
+        assert_eq!(closed.len(), rows, "{filter:?}: {closed:?}");
+        for row in &closed {
+            assert_eq!(
+                row.count("pid"),
+                u64::from(std::process::id()),
+                "{filter:?}: {row:?}"
+            );
+        }
+    }
+    Outcome::Pass
+}
+
+/// How many a second are tried, and for how long.
+const RATE: u64 = 10_000;
+const SECONDS: u64 = 10;
+
+/// Ends without TIME_WAIT, so that ports do not run out. Returns how many were made, and in what time.
+fn generate(count: u64, limit: Duration) -> (u64, Duration) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let begun = Instant::now();
+    let mut made = 0;
+    while made < count && begun.elapsed() < limit {
+        let client = TcpStream::connect(address).expect("a connection");
+        let server = listener.accept().expect("its other end").0;
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).expect("SO_LINGER");
+        drop(client);
+        drop(server);
+        made += 1;
+        let due = Duration::from_nanos(made * 1_000_000_000 / RATE);
+        if let Some(early) = due.checked_sub(begun.elapsed())
+            && early > Duration::from_millis(1)
+        {
+            std::thread::sleep(early);
+        }
+    }
+    (made, begun.elapsed())
+}
+
+pub fn many_connections_a_second_are_all_counted(ctx: &Ctx) -> Outcome {
+    sandbox::own_network();
+    let watch = Watch::of(ctx, "tcp-states", &["--netns", &here(), "--stats"]);
+    let (made, took) = generate(RATE * SECONDS, Duration::from_secs(SECONDS));
+    let report = watch.finish_quietly();
+    let rate = made as f64 / took.as_secs_f64();
+    println!("{made} connections in {took:?}: {rate:.0} a second");
+    println!("losses {}", report.document["losses"]);
+    println!("stats {}", report.document["stats"]);
+    let owners = report.rows("owners");
+    let sum = |key: &str| owners.iter().map(|row| row.count(key)).sum::<u64>();
+    let counted = (sum("active_count"), sum("passive_count"));
+    if report.lost() == 0 {
+        assert_eq!(counted, (made, made), "both ends of each: {owners:?}");
+    } else {
+        // A loss is told, and nothing is made up.
+        assert!(
+            counted.0 <= made && counted.1 <= made,
+            "{counted:?} of {made}"
+        );
+    }
+    Outcome::Pass
+}
