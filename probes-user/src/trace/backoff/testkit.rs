@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use probes_common::event::{Header, Kind};
-use probes_common::tcp::{Packet, SockId, TIMER_STARTED, TcpTimer};
+use probes_common::tcp::{Packet, SockId, TIMER_STARTED, TIMER_WRITE, TcpTimer};
 use serde_json::{Value, json};
 
 use super::limits::{Limits, Speed};
@@ -86,12 +86,14 @@ pub fn packet(ktime: u64, from: &SockId, flags: u8, verdict: u8) -> Event {
     event(ktime, Kind::Packet, Body::Packet(packet))
 }
 
-pub fn armed(ktime: u64, id: SockId, which: u8, jiffies: u64) -> Event {
+/// After so many resends.
+pub fn armed(ktime: u64, id: SockId, resends: usize, jiffies: u64) -> Event {
     let timer = TcpTimer {
         id,
         timeout: jiffies,
-        which,
+        which: TIMER_WRITE,
         action: TIMER_STARTED,
+        retransmits: resends as u8,
         ..TcpTimer::default()
     };
     event(ktime, Kind::TcpTimer, Body::TcpTimer(timer))

@@ -12,7 +12,7 @@ use super::{PORT, REUSE_PORT, ROUNDS, TUPLES};
 use crate::evidence::{ClaimResult, Finding};
 use crate::lab::script::{CASE, CASE_END};
 use crate::stream::{Body, Event, Item, Mark};
-use crate::trace::{Context, Ending, LabOptions, Mode, Outcome, Trace};
+use crate::trace::{Context, Ending, LabOptions, Outcome, Trace};
 
 const NETNS: u32 = 77;
 const HOLDS: ClaimResult = ClaimResult::Holds;
@@ -136,14 +136,15 @@ impl Stream {
             variants: vec![self.label.clone()],
             ..LabOptions::default()
         };
-        let context = Context {
-            trace: "reuse-port".to_owned(),
-            mode: Mode::Lab,
-            options: REUSE_PORT.lab_options(&options).unwrap(),
-            symbols: Vec::new(),
-            attached: vec!["sk_data_ready".to_owned()],
-            timeline: None,
-        };
+        // As at the head of a recording.
+        let context: Context = serde_json::from_value(json!({
+            "trace": "reuse-port",
+            "mode": "lab",
+            "options": REUSE_PORT.lab_options(&options).unwrap(),
+            "symbols": [],
+            "attached": ["sk_data_ready"],
+        }))
+        .unwrap();
         let mut fold = REUSE_PORT.fold(&context);
         self.items.iter().for_each(|item| fold.item(item));
         fold.finish(&Ending::default())

@@ -11,7 +11,8 @@ use crate::stream::{Body, Item};
 use crate::trace::backoff::fit::{Fit, Row, fit, ms, total_bounds};
 use crate::trace::backoff::limits::Limits;
 use crate::trace::backoff::tables::{
-    Check, checks_table, disagreement, schedule_rows, schedule_table, speed_remark, units,
+    Check, checks_table, disagreement, missed_remarks, schedule_rows, schedule_table, speed_remark,
+    units,
 };
 use crate::trace::backoff::verdict::{self, Verdict};
 use crate::trace::backoff::{CLIENT_PORT, COUNTED, SERVER_PORT, law};
@@ -98,6 +99,8 @@ fn ledger(cases: &[(&str, Result<Attempt, String>)]) -> Ledger {
         remarks.push(speed_remark(&first.limits));
         remarks.push(first.law_remark());
     }
+    let all_checks = judged.iter().flat_map(|(_, its)| &its.checks);
+    remarks.extend(missed_remarks(all_checks));
     Ledger {
         tables: vec![schedule, checks_table(&checks)],
         remarks,
@@ -188,7 +191,7 @@ impl Attempt {
 
     fn gives_up(&self) -> Verdict {
         let sum: u64 = self.law.iter().sum();
-        let (least, most) = total_bounds(&self.law, &self.limits, self.row.armed.is_some());
+        let (least, most) = total_bounds(&self.law, &self.limits, !self.row.armed.is_empty());
         let (real, took) = (self.limits.real_s(sum), ms(self.took_ns));
         let (count, meant) = (self.row.sends.len(), self.law.len());
         let told = format!(
@@ -244,7 +247,6 @@ fn row(log: &CaseLog) -> Row {
         .next()
         .map_or(u64::MAX, |mark| mark.ktime);
     let mut row = Row::default();
-    let mut armed = Vec::new();
     for event in log
         .events
         .iter()
@@ -262,7 +264,7 @@ fn row(log: &CaseLog) -> Row {
             Body::TcpTimer(its)
                 if ours(&its.id) && (its.which, its.action) == (TIMER_WRITE, TIMER_STARTED) =>
             {
-                armed.push(its.timeout);
+                row.arm(its.retransmits, its.timeout);
             }
             Body::TcpState(its)
                 if ours(&its.id) && (its.old, its.new) == (STATE_SYN_SENT, STATE_CLOSE) =>
@@ -272,7 +274,9 @@ fn row(log: &CaseLog) -> Row {
             _ => {}
         }
     }
-    row.armed = (!armed.is_empty()).then_some(armed);
+    // Where the event was kept from us, connect() tells it, a little later.
+    let returned = log.named(RETURNED).next().map(|mark| mark.ktime);
+    row.ended_at = row.ended_at.or(returned);
     row
 }
 
@@ -292,23 +296,24 @@ fn checks(log: &CaseLog, dropped: u64) -> Vec<Check> {
         let value = log.said(COUNTED, name).and_then(Value::as_u64);
         value.unwrap_or_default()
     };
-    let mut checks = vec![
+    vec![
         Check {
             what: "SYNs",
             counts: vec![
-                ("packets seen lost", packets),
+                ("packets", packets),
                 ("surgeon's counter", dropped),
                 ("TcpExtTCPTimeouts", counted("TcpExtTCPTimeouts")),
             ],
+            events: None,
         },
         Check {
             what: "resends",
             counts: vec![
-                ("tcp_retransmit_skb", resent),
                 ("packets", packets.saturating_sub(1)),
                 ("TcpExtTCPSynRetrans", counted("TcpExtTCPSynRetrans")),
                 ("TcpRetransSegs", counted("TcpRetransSegs")),
             ],
+            events: Some(("tcp_retransmit_skb", resent)),
         },
         Check {
             what: "failed attempts",
@@ -316,13 +321,7 @@ fn checks(log: &CaseLog, dropped: u64) -> Vec<Check> {
                 ("connect()", 1),
                 ("TcpAttemptFails", counted("TcpAttemptFails")),
             ],
+            events: (errors > 0).then_some(("inet_sk_error_report", errors)),
         },
-    ];
-    if errors > 0 {
-        checks.push(Check {
-            what: "errors",
-            counts: vec![("connect()", 1), ("inet_sk_error_report", errors)],
-        });
-    }
-    checks
+    ]
 }

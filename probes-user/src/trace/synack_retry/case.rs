@@ -1,6 +1,6 @@
 //! One handshake without its final ACK, read from its case's log.
 
-use probes_common::tcp::{RESET_RECEIVED, SockId, TIMER_EXPIRED, TIMER_REQUEST, TIMER_STARTED};
+use probes_common::tcp::{SockId, TIMER_EXPIRED, TIMER_REQUEST, TIMER_STARTED};
 use serde_json::Value;
 
 use super::script::{ANSWERED, CONNECTED, DROPPED, GONE, KEPT, LOOK, WRITE};
@@ -10,6 +10,9 @@ use crate::trace::backoff::limits::Limits;
 use crate::trace::backoff::tables::Check;
 use crate::trace::backoff::{CLIENT_PORT, COUNTED, SERVER_PORT, law};
 use crate::trace::scripted::CaseLog;
+
+/// An expiry and the SYN-ACK that it sends are less apart.
+const MOMENT: u64 = 30_000_000;
 
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -82,7 +85,7 @@ fn number(log: &CaseLog, name: &str, field: &str) -> Result<i64, String> {
 /// expiries are not seen, when the script found it gone.
 fn row(log: &CaseLog, write: u64) -> Result<Row, String> {
     let mut row = Row::default();
-    let (mut armed, mut expired) = (Vec::new(), None);
+    let mut expired = None;
     for event in log.events.iter().filter(|event| event.header.ktime < write) {
         let at = event.header.ktime;
         match &event.body {
@@ -94,7 +97,7 @@ fn row(log: &CaseLog, write: u64) -> Result<Row, String> {
             }
             Body::TcpTimer(its) if its.which == TIMER_REQUEST && of_request(&its.id) => {
                 match its.action {
-                    TIMER_STARTED => armed.push(its.timeout),
+                    TIMER_STARTED => row.arm(its.num_timeout, its.timeout),
                     TIMER_EXPIRED => expired = Some(at),
                     _ => {}
                 }
@@ -102,8 +105,13 @@ fn row(log: &CaseLog, write: u64) -> Result<Row, String> {
             _ => {}
         }
     }
+    // The last expiry may have been kept from us.
+    let expired = expired.filter(|at| {
+        row.sends
+            .last()
+            .is_none_or(|sent| at > sent && at - sent > MOMENT)
+    });
     row.ended_at = Some(expired.unwrap_or(time(log, GONE)?));
-    row.armed = (!armed.is_empty()).then_some(armed);
     Ok(row)
 }
 
@@ -158,44 +166,37 @@ fn checks(log: &CaseLog, row: &Row, write: u64) -> Vec<Check> {
         matches!(body, Body::TcpTimer(its)
             if (its.which, its.action) == (TIMER_REQUEST, TIMER_EXPIRED) && of_request(&its.id))
     });
-    let mut timeouts = vec![
-        ("SYN-ACKs", packets),
-        ("TcpExtTCPTimeouts", counted("TcpExtTCPTimeouts")),
-    ];
-    if expiries > 0 {
-        timeouts.push(("request timers run out", expiries));
-    }
-    let resets = |after: bool| {
-        let of = log
-            .events
-            .iter()
-            .filter(|event| (event.header.ktime >= write) == after);
-        let is = |body: &Body| matches!(body, Body::TcpReset(its) if its.direction == RESET_RECEIVED && of_client(&its.id));
-        of.filter(|event| is(&event.body)).count() as u64
-    };
+    let resets_seen = count(
+        &|body| matches!(body, Body::Packet(its) if its.flags & RST != 0 && its.dest_port == CLIENT_PORT),
+    );
     vec![
         Check {
             what: "timeouts",
-            counts: timeouts,
+            counts: vec![
+                ("SYN-ACKs", packets),
+                ("TcpExtTCPTimeouts", counted("TcpExtTCPTimeouts")),
+            ],
+            events: (expiries > 0).then_some(("timer_expire_entry", expiries)),
         },
         Check {
             what: "resends",
             counts: vec![
                 ("packets", packets.saturating_sub(1)),
-                (
-                    "tcp_retransmit_synack",
-                    count(&|body| matches!(body, Body::TcpSynack(its) if of_request(&its.id))),
-                ),
                 ("TcpExtTCPSynRetrans", counted("TcpExtTCPSynRetrans")),
                 ("TcpRetransSegs", counted("TcpRetransSegs")),
             ],
+            events: Some((
+                "tcp_retransmit_synack",
+                count(&|body| matches!(body, Body::TcpSynack(its) if of_request(&its.id))),
+            )),
         },
         Check {
             what: "resets before the write",
             counts: vec![
+                ("packets", resets_seen),
                 ("TcpOutRsts", counted("TcpOutRsts")),
-                ("tcp_receive_reset", resets(false)),
             ],
+            events: None,
         },
         Check {
             what: "connections opened at the server",
@@ -203,6 +204,7 @@ fn checks(log: &CaseLog, row: &Row, write: u64) -> Vec<Check> {
                 ("expected", 0),
                 ("TcpPassiveOpens", counted("TcpPassiveOpens")),
             ],
+            events: None,
         },
     ]
 }

@@ -12,7 +12,8 @@ use crate::stream::Item;
 use crate::trace::backoff::ends;
 use crate::trace::backoff::fit::{Fit, fit, ms};
 use crate::trace::backoff::tables::{
-    Check, checks_table, disagreement, schedule_rows, schedule_table, speed_remark, units,
+    Check, checks_table, disagreement, missed_remarks, schedule_rows, schedule_table, speed_remark,
+    units,
 };
 use crate::trace::backoff::verdict::{self, Verdict};
 use crate::trace::scripted::{CaseLog, Cases};
@@ -184,6 +185,8 @@ fn ledger(cases: &[Judged<'_>], logs: &[&CaseLog]) -> Ledger {
     if let Some((_, first)) = judged.first() {
         remarks.push(speed_remark(&first.limits));
     }
+    let all_checks = judged.iter().flat_map(|(_, its)| &its.checks);
+    remarks.extend(missed_remarks(all_checks));
     let contrasts = logs.iter().filter(|log| log.label.starts_with(DATA));
     let contrasts = contrasts.filter(|log| log.said(ACCEPTED, "received") == Some(&json!(1)));
     let labels: Vec<&str> = contrasts.map(|log| log.label.as_str()).collect();

@@ -68,7 +68,6 @@ impl Trace for SynackRetry {
             "surgeon",
             "tcp_retransmit_synack",
             "tcp_state",
-            "tcp_receive_reset",
             "timer_start",
             "timer_expire_entry",
             "inet_sk_error_report",

@@ -2,8 +2,7 @@
 
 use probes_common::event::Kind;
 use probes_common::tcp::{
-    PACKET_PASSED, RESET_RECEIVED, SockError, TIMER_EXPIRED, TIMER_REQUEST, TIMER_STARTED,
-    TcpReset, TcpSynack, TcpTimer,
+    PACKET_PASSED, SockError, TIMER_EXPIRED, TIMER_REQUEST, TIMER_STARTED, TcpSynack, TcpTimer,
 };
 use serde_json::json;
 
@@ -21,21 +20,16 @@ use crate::trace::scripted::CaseLog;
 
 const LAW: [u64; 6] = [1, 2, 4, 8, 16, 32];
 
-fn timer(at: u64, action: u8, jiffies: u64) -> crate::stream::Event {
+fn timer(at: u64, action: u8, timeouts: usize, jiffies: u64) -> crate::stream::Event {
     let timer = TcpTimer {
         id: request(),
         timeout: jiffies,
         which: TIMER_REQUEST,
         action,
+        num_timeout: timeouts as u8,
         ..TcpTimer::default()
     };
     event(at, Kind::TcpTimer, Body::TcpTimer(timer))
-}
-
-fn reset(at: u64) -> crate::stream::Event {
-    let mut reset = TcpReset::default();
-    (reset.id, reset.direction) = (client(), RESET_RECEIVED);
-    event(at, Kind::TcpReset, Body::TcpReset(reset))
 }
 
 /// A handshake whose server waits for `units` of 40 ms, a twentieth late each.
@@ -52,7 +46,7 @@ fn handshake(units: &[u64], timers: bool) -> CaseLog {
     }
     for (index, unit) in units.iter().enumerate() {
         if timers && index > 0 {
-            log.events.push(timer(at, TIMER_EXPIRED, 0));
+            log.events.push(timer(at, TIMER_EXPIRED, 0, 0));
         }
         log.events.push(packet(at, &request(), 18, PACKET_PASSED));
         if index > 0 {
@@ -64,12 +58,12 @@ fn handshake(units: &[u64], timers: bool) -> CaseLog {
                 .push(event(at, Kind::TcpSynack, Body::TcpSynack(synack)));
         }
         if timers {
-            log.events.push(timer(at, TIMER_STARTED, unit * 10));
+            log.events.push(timer(at, TIMER_STARTED, index, unit * 10));
         }
         at += unit * 42 * MS;
     }
     if timers {
-        log.events.push(timer(at, TIMER_EXPIRED, 0));
+        log.events.push(timer(at, TIMER_EXPIRED, 0, 0));
     }
     let resends = units.len() - 1;
     let counted = json!({
@@ -91,7 +85,6 @@ fn handshake(units: &[u64], timers: bool) -> CaseLog {
     }
     log.events
         .push(packet(at + MS, &request(), 4, PACKET_PASSED));
-    log.events.push(reset(at + MS));
     log.ended_at = Some(at + 2 * MS);
     log
 }
@@ -162,7 +155,6 @@ fn a_reset_or_an_error_before_the_write_refutes() {
     let mut log = handshake(&LAW, true);
     log.events
         .push(packet(BEGIN + MS, &request(), 4, PACKET_PASSED));
-    log.events.push(reset(BEGIN + MS));
     let counted = log
         .marks
         .iter_mut()

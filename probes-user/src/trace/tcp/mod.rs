@@ -9,4 +9,4 @@ mod listed;
 pub mod marks;
 pub mod owners;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

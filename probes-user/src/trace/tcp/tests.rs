@@ -15,7 +15,7 @@ use crate::stream::{Body, Event, Item};
 
 const LO: [u8; 16] = [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Whoever runs when a packet comes.
-const BYSTANDER: (u32, &str) = (4242, "bystander");
+pub(crate) const BYSTANDER: (u32, &str) = (4242, "bystander");
 
 fn id(sock: u64, ports: (u16, u16)) -> SockId {
     SockId {
@@ -41,7 +41,14 @@ fn event(ktime: u64, kind: Kind, by: u32, body: Body) -> Item {
     Item::Event(Event { header, body })
 }
 
-fn change(ktime: u64, sock: u64, ports: (u16, u16), old: u8, new: u8, by: (u32, &str)) -> Item {
+pub(crate) fn change(
+    ktime: u64,
+    sock: u64,
+    ports: (u16, u16),
+    old: u8,
+    new: u8,
+    by: (u32, &str),
+) -> Item {
     let mut its = TcpState {
         id: id(sock, ports),
         old,
@@ -52,7 +59,7 @@ fn change(ktime: u64, sock: u64, ports: (u16, u16), old: u8, new: u8, by: (u32, 
     event(ktime, Kind::TcpState, by.0, Body::TcpState(its))
 }
 
-fn waits(ktime: u64, small: u64, ports: (u16, u16), state: u8, action: u8) -> Item {
+pub(crate) fn waits(ktime: u64, small: u64, ports: (u16, u16), state: u8, action: u8) -> Item {
     let mut its = TcpTimer {
         id: id(small, ports),
         which: TIMER_TIME_WAIT,
@@ -72,11 +79,11 @@ fn destroyed(ktime: u64, sock: u64, ports: (u16, u16)) -> Item {
     event(ktime, Kind::TcpDestroy, BYSTANDER.0, Body::TcpDestroy(its))
 }
 
-const CLIENT: (u32, &str) = (10, "client");
-const SERVER: (u32, &str) = (20, "server");
+pub(crate) const CLIENT: (u32, &str) = (10, "client");
+pub(crate) const SERVER: (u32, &str) = (20, "server");
 
 /// The client connects and closes first; both ends on this machine. `at` is the time of its first event.
-fn connection(at: u64, gap: u64, (client, server): (u64, u64), port: u16) -> Vec<Item> {
+pub(crate) fn connection(at: u64, gap: u64, (client, server): (u64, u64), port: u16) -> Vec<Item> {
     let (out, back) = ((port, 80), (80, port));
     let t = |n: u64| at + n * gap;
     vec![

@@ -509,3 +509,20 @@ fn a_reset_of_which_no_event_tells_is_on_record_all_the_same() {
     assert_eq!(view.sent[0].cause, Cause::Untold);
     assert!(view.counts_agree());
 }
+
+/// Data that meets an orphan: the socket is done and destroyed, and then the answer is sent.
+#[test]
+fn a_socket_destroyed_before_its_reset_keeps_the_state_it_came_from() {
+    let mut resets = super::super::evidence::Resets::default();
+    let mut change = TcpState {
+        old: cause::FIN_WAIT2,
+        new: cause::CLOSE,
+        ..TcpState::default()
+    };
+    change.id.sock = 0x10;
+    resets.state(&change);
+    resets.destroyed(0x10);
+    let mut reset = TcpReset::default();
+    (reset.id.sock, reset.id.state) = (0x10, cause::CLOSE);
+    assert_eq!(resets.before(&reset), Some(cause::FIN_WAIT2));
+}

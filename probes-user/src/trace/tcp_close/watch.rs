@@ -215,46 +215,64 @@ impl WatchFold {
             );
         }
         Ledger {
-            tables: vec![causes(&lines), self.resets_of(&lines)],
+            tables: vec![causes(&lines), resets(&lines), self.facts_of(&lines)],
             remarks,
             timeline: Vec::new(),
         }
     }
 
-    fn resets_of(&self, lines: &[&Line]) -> Table {
-        let mut table = Table::new(
-            "resets",
-            "every RST: who sent it to whom, and why",
-            &[
-                ("at_ms", "ms"),
-                ("sender", "sent by"),
-                ("ends", "from → to"),
-                ("receiver", "got by"),
-                ("state", "state"),
-                ("cause", "cause"),
-                ("unread_bytes", "unread"),
-                ("reason", "kernel's reason"),
-            ],
-        );
+    /// What the lines do not have room for.
+    fn facts_of(&self, lines: &[&Line]) -> Table {
+        let columns = [
+            ("at_ms", "ms"),
+            ("ends", "from → to"),
+            ("unread_bytes", "unread"),
+            ("reason", "kernel's reason"),
+        ];
+        let mut table = Table::new("reset_facts", "the same RSTs in time", &columns);
         let begun = self.begun.unwrap_or_default();
         for line in lines {
             table.rows.push(vec![
                 json!(line.ktime.saturating_sub(begun) / 1_000_000),
-                json!(line.sender.as_ref().map(Who::text)),
-                json!(format!("{} → {}", line.ends.local, line.ends.remote)),
-                json!(line.receiver.as_ref().map(Who::text)),
-                json!(state_name(line.state)),
-                json!(words(line.cause)),
+                json!(ends_of(line)),
                 json!(line.unread),
                 json!(line.reason),
             ]);
         }
-        table
+        table.detailed()
     }
 }
 
+fn ends_of(line: &Line) -> String {
+    format!("{} → {}", line.ends.local, line.ends.remote)
+}
+
+fn resets(lines: &[&Line]) -> Table {
+    let mut table = Table::new(
+        "resets",
+        "every RST: who sent it to whom, and why",
+        &[
+            ("sender", "sent by"),
+            ("receiver", "got by"),
+            ("ends", "from → to"),
+            ("state", "in state"),
+            ("cause", "cause"),
+        ],
+    );
+    for line in lines {
+        table.rows.push(vec![
+            json!(line.sender.as_ref().map(Who::text)),
+            json!(line.receiver.as_ref().map(Who::text)),
+            json!(ends_of(line)),
+            json!(state_name(line.state)),
+            json!(words(line.cause)),
+        ]);
+    }
+    table
+}
+
 fn words(cause: Option<Cause>) -> &'static str {
-    cause.map_or("reset by the peer: why is known there only", Cause::words)
+    cause.map_or("by a peer that is not here", Cause::words)
 }
 
 fn causes(lines: &[&Line]) -> Table {

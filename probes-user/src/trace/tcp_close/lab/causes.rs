@@ -98,13 +98,18 @@ fn set_linger2(end: &TcpStream, value: libc::c_int) -> Result<()> {
     }
 }
 
+/// Sends the FIN and waits for its acknowledgement.
+fn finish_writing(stage: &Stage, end: &TcpStream) -> Result<()> {
+    end.shutdown(Shutdown::Write)?;
+    stage.wait("the FIN is acknowledged", || {
+        Ok((state(end)? == cause::FIN_WAIT2).then_some(()))
+    })
+}
+
 pub fn linger2(stage: &mut Stage, family: Family) -> Result<()> {
     let Pair { closer, peer, .. } = pair(stage, family, Window::Usual)?;
     set_linger2(&closer, -1)?;
-    closer.shutdown(Shutdown::Write)?;
-    stage.wait("the FIN is acknowledged", || {
-        Ok((state(&closer)? == cause::FIN_WAIT2).then_some(()))
-    })?;
+    finish_writing(stage, &closer)?;
     close(stage, closer)?;
     await_resets(stage, 1)?;
     let_peer_read(stage, &peer)?;
@@ -164,13 +169,15 @@ pub fn data_after_close(stage: &mut Stage, family: Family) -> Result<()> {
     provoked(stage, Cause::DataAfterClose)
 }
 
-/// The FIN is acknowledged: the closer's socket has become a TIME_WAIT entry.
+/// Closed when its FIN is acknowledged already: what is left is a TIME_WAIT entry from the first. (An
+/// acknowledgement that comes in the middle of close() leaves the whole socket, for the same time.)
 pub fn late_data(stage: &mut Stage, family: Family) -> Result<()> {
     let Pair {
         closer,
         mut peer,
         ends,
     } = pair(stage, family, Window::Usual)?;
+    finish_writing(stage, &closer)?;
     close(stage, closer)?;
     await_state(stage, ends, &[cause::FIN_WAIT2], false)?;
     note_answer(stage, "write", &peer.write(b"late"));
