@@ -47,7 +47,6 @@ impl Bench {
             timers: [0; 5],
             needs: &["surgeon"],
             without: &Without::default(),
-            timers: [0; 5],
         };
         let (attachment, _) = attach(&["surgeon"], &setup).unwrap();
         let report = &attachment.reports[0];
