@@ -167,6 +167,11 @@ impl Row {
             .unwrap_or_else(|| panic!("{}: no count {key} in {}", self.table, self.row))
     }
 
+    /// None = the report does not know it.
+    pub fn known(&self, key: &str) -> Option<u64> {
+        self.row[key].as_u64()
+    }
+
     pub fn number(&self, key: &str) -> f64 {
         self.row[key]
             .as_f64()
