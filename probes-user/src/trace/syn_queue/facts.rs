@@ -11,7 +11,7 @@ use probes_common::tcp::{
 };
 use serde::de::DeserializeOwned;
 
-use super::marks::{ATTEMPTS, Attempts, CONTRAST, CONTROL, FLOOD, FloodMark, LIMITS, Limits, PORT};
+use super::marks::{ATTEMPTS, Attempts, CONTRAST, CONTROL, FLOOD, FloodMark, LIMITS, Limits};
 use crate::lab::queue::flood::SOURCE_PORT;
 use crate::stream::Body;
 use crate::trace::scripted::CaseLog;
@@ -73,8 +73,9 @@ pub fn read(log: &CaseLog, functions: bool) -> Result<Facts, String> {
     if log.ended_at.is_none() {
         return Err(format!("{label} did not come to its end"));
     }
-    let limits = mark(log, LIMITS).ok_or_else(|| format!("{label} has no limits"))?;
-    let peers = requests(log);
+    let log = &last_run(log);
+    let limits: Limits = mark(log, LIMITS).ok_or_else(|| format!("{label} has no limits"))?;
+    let peers = requests(log, limits.port);
     let ports = |flood: bool| {
         peers
             .iter()
@@ -93,24 +94,33 @@ pub fn read(log: &CaseLog, functions: bool) -> Result<Facts, String> {
         flood: mark(log, FLOOD),
         flood_requests: ports(true).count() as u64,
         flood_syns: packets(log, SYN)
-            .filter(|packet| packet.source_port == SOURCE_PORT)
+            .filter(|packet| (packet.source_port, packet.dest_port) == (SOURCE_PORT, limits.port))
             .count() as u64,
-        flood_conn_requests: functions.then(|| conn_requests(log)),
+        flood_conn_requests: functions.then(|| conn_requests(log, limits.port)),
         attempts: phase(ATTEMPTS),
     };
     agree(&facts)?;
     Ok(facts)
 }
 
+/// From the last listener on.
+fn last_run(log: &CaseLog) -> CaseLog {
+    let from = log.named(LIMITS).map(|mark| mark.ktime).max().unwrap_or(0);
+    let mut last = log.clone();
+    last.marks.retain(|mark| mark.ktime >= from);
+    last.events.retain(|event| event.header.ktime >= from);
+    last
+}
+
 type Peer = ([u8; 16], u16);
 
-fn requests(log: &CaseLog) -> BTreeSet<Peer> {
+fn requests(log: &CaseLog, port: u16) -> BTreeSet<Peer> {
     let timers = log.events.iter().filter_map(|event| match &event.body {
         Body::TcpTimer(timer) => Some(timer),
         _ => None,
     });
     let started = timers.filter(|timer| {
-        (timer.which, timer.action, timer.id.local_port) == (TIMER_REQUEST, TIMER_STARTED, PORT)
+        (timer.which, timer.action, timer.id.local_port) == (TIMER_REQUEST, TIMER_STARTED, port)
     });
     started
         .map(|timer| (timer.id.remote_addr, timer.id.remote_port))
@@ -156,7 +166,7 @@ fn phase(log: &CaseLog, told: Attempts, requests: &BTreeSet<&Peer>) -> Phase {
 
 fn handshakes(log: &CaseLog) -> impl Iterator<Item = &Handshake> {
     log.events.iter().filter_map(|event| match &event.body {
-        Body::Handshake(its) if its.id.local_port == PORT => Some(its),
+        Body::Handshake(its) => Some(its),
         _ => None,
     })
 }
@@ -173,8 +183,10 @@ fn cookies(log: &CaseLog, told: &Attempts) -> (u64, u64) {
     (count(&sent), count(&valid))
 }
 
-fn conn_requests(log: &CaseLog) -> (u64, u64) {
-    let flood = |its: &&Handshake| (its.what, its.remote_port) == (HS_CONN_REQUEST, SOURCE_PORT);
+fn conn_requests(log: &CaseLog, port: u16) -> (u64, u64) {
+    let flood = |its: &&Handshake| {
+        (its.what, its.remote_port, its.id.local_port) == (HS_CONN_REQUEST, SOURCE_PORT, port)
+    };
     let all = handshakes(log).filter(flood);
     all.fold((0, 0), |(count, most), its| {
         (count + 1, most.max(u64::from(its.snap.request_qlen)))
@@ -184,13 +196,13 @@ fn conn_requests(log: &CaseLog) -> (u64, u64) {
 /// Script and kernel must tell the same; the connection before the flood must have come through.
 fn agree(facts: &Facts) -> Result<(), String> {
     let label = &facts.label;
-    if let Some(flood) = &facts.flood {
-        if (facts.flood_requests, facts.flood_syns) != (flood.half_open, flood.sent) {
-            return Err(format!(
-                "{label}: the script counts {} SYNs and {} half-open connections, the kernel's events {} and {}",
-                flood.sent, flood.half_open, facts.flood_syns, facts.flood_requests
-            ));
-        }
+    if let Some(flood) = &facts.flood
+        && (facts.flood_requests, facts.flood_syns) != (flood.half_open, flood.sent)
+    {
+        return Err(format!(
+            "{label}: the script counts {} SYNs and {} half-open connections, the kernel's events {} and {}",
+            flood.sent, flood.half_open, facts.flood_syns, facts.flood_requests
+        ));
     }
     if let (Some(flood), Some(seen)) = (&facts.flood, facts.flood_conn_requests)
         && seen != (flood.sent, flood.half_open)

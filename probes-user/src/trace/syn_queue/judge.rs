@@ -113,7 +113,7 @@ impl Sum {
 }
 
 /// The genuine connections after the flood, the queue having been full before and after them.
-fn at_full_queue<'a>(facts: &'a Facts) -> Result<(&'a Phase, &'a FloodMark), String> {
+fn at_full_queue(facts: &Facts) -> Result<(&Phase, &FloodMark), String> {
     let label = &facts.label;
     let missing = || format!("{label}: a step is missing");
     let attempts = facts.attempts.as_ref().ok_or_else(missing)?;

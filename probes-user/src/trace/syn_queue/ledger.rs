@@ -7,8 +7,10 @@ use super::options::{names_text, seen};
 use crate::evidence::ledger::{Ledger, Table};
 
 pub fn ledger(cases: &[&Facts]) -> Ledger {
-    let mut ledger = Ledger::default();
-    ledger.tables = vec![floods(cases), connections(cases), options(cases)];
+    let mut ledger = Ledger {
+        tables: vec![floods(cases), connections(cases), options(cases)],
+        ..Ledger::default()
+    };
     ledger.tables.retain(|table| !table.rows.is_empty());
     ledger
 }

@@ -14,7 +14,7 @@ pub const CONTROL: &str = "control";
 pub const FLOOD: &str = "flood";
 pub const ATTEMPTS: &str = "attempts";
 
-/// The listener of every case.
+/// The listener of every case; of a second run in one, the next port.
 pub const PORT: u16 = 20_000;
 
 /// What bounds the queues, as asked for and as the listening socket says.
@@ -27,6 +27,7 @@ pub struct Limits {
     pub cookies: u32,
     /// `sk_max_ack_backlog`, from TCP_INFO of the listener.
     pub max_ack_backlog: u32,
+    pub port: u16,
     pub v6: bool,
 }
 

@@ -97,7 +97,7 @@ impl Trace for SynQueue {
         let attached = |name: &&str| context.attached.iter().any(|own| own == name);
         Box::new(LabFold {
             cases: Cases::default(),
-            functions: facts::FUNCTIONS.iter().all(|name| attached(&name)),
+            functions: facts::FUNCTIONS.iter().all(attached),
         })
     }
 }

@@ -55,6 +55,10 @@ struct Story {
 
 impl Story {
     fn new(label: &str, limits: Limits) -> Story {
+        let limits = Limits {
+            port: PORT,
+            ..limits
+        };
         let mut story = Story {
             log: CaseLog {
                 label: label.to_owned(),
@@ -240,6 +244,27 @@ fn a_queue_that_has_drained_settles_nothing() {
         &story.judged(),
         ClaimResult::Inconclusive,
         "did not stay full",
+    );
+}
+
+#[test]
+fn of_a_case_that_was_done_again_the_last_time_counts() {
+    let mut story = flooded("cookies-0/v4");
+    story.half_open = 15;
+    let mut story = story.connect(ATTEMPTS, &[QUEUED; 4], &[]);
+    let again = flooded("cookies-0/v4").connect(ATTEMPTS, &[REFUSED; 4], &[(FULL_DROP, 4)]);
+    for mut mark in again.log.marks {
+        mark.ktime = 1;
+        story.log.marks.push(mark);
+    }
+    for mut event in again.log.events {
+        event.header.ktime = 1;
+        story.log.events.push(event);
+    }
+    is(
+        &story.judged(),
+        ClaimResult::Holds,
+        "0 of 4 genuine connections",
     );
 }
 
