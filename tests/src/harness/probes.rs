@@ -150,11 +150,11 @@ impl Running {
     /// # Panics
     /// It has not ended within the budget.
     pub fn wait(mut self) -> Run {
-        let Some(status) = self.guard.await_end(wait::BUDGET) else {
+        let Some(status) = self.guard.await_end(wait::PROGRAM) else {
             panic!(
                 "{} did not end in {} s; it said: {}",
                 self.words,
-                wait::BUDGET.as_secs(),
+                wait::PROGRAM.as_secs(),
                 self.stderr()
             );
         };

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// Only what has gone wrong reaches it.
 pub const BUDGET: Duration = Duration::from_secs(120);
 
+/// For one run of the program, all labs in an emulated guest included; the test's own budget is less.
+pub const PROGRAM: Duration = Duration::from_secs(900);
+
 /// Polls until `fact` gives something.
 ///
 /// # Panics
