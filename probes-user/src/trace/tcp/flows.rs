@@ -159,7 +159,8 @@ impl Flows {
         if flow.is_listener() {
             self.listeners.insert(self.next);
         } else if flow.ends.whole() {
-            self.by_ends.insert(flow.ends, self.next);
+            // Who has these ends already gives way only when this one's are learnt.
+            self.by_ends.entry(flow.ends).or_insert(self.next);
         }
         self.open.insert(self.next, flow);
         self.next
@@ -212,9 +213,8 @@ impl Flows {
             return;
         }
         match self.by_ends.get(&ends).copied() {
-            Some(same) if same == key => return,
-            Some(other) => self.replaced(other, key, ktime),
-            None => {}
+            Some(other) if other != key => self.replaced(other, key, ktime),
+            _ => {}
         }
         self.by_ends.insert(ends, key);
         let request = self.requests.remove(&ends);
