@@ -211,11 +211,11 @@ impl<'a> Played<'a> {
 
 /// The state of a flow at a time.
 fn state_at(flow: &Flow, at: u64) -> u8 {
-    let before = flow
+    let mut before = flow
         .path
         .iter()
         .filter(|step| step.since.is_none_or(|since| since <= at));
-    before.last().map_or(CLOSE, |step| step.state)
+    before.next_back().map_or(CLOSE, |step| step.state)
 }
 
 /// All verdicts, over the cases that were played.
