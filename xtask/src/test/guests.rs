@@ -15,7 +15,7 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// For the whole suite in one emulated guest.
-const TIMEOUT_S: u64 = 1500;
+const TIMEOUT_S: u64 = 2700;
 
 pub fn run(args: &TestArgs) -> Result<Collected> {
     let mut kernels = Vec::new();

@@ -164,7 +164,8 @@ impl Flows {
         if flow.is_listener() {
             self.listeners.insert(self.next);
         } else if flow.ends.whole() {
-            self.by_ends.insert(flow.ends, self.next);
+            // Who has these ends already gives way only when this one's are learnt.
+            self.by_ends.entry(flow.ends).or_insert(self.next);
         }
         self.open.insert(self.next, flow);
         self.next

@@ -177,6 +177,29 @@ fn a_pointer_used_again_is_another_socket() {
     assert!(done.iter().all(|flow| flow.faults.is_empty()));
 }
 
+/// Newer kernels tell a child's peer at once.
+#[test]
+fn a_child_is_half_open_from_its_request_on_and_no_longer() {
+    for peer in [0, 40_000] {
+        let mut request = TcpTimer {
+            id: id(0x9000, (80, 40_000)),
+            which: probes_common::tcp::TIMER_REQUEST,
+            action: TIMER_STARTED,
+            ..TcpTimer::default()
+        };
+        request.id.state = NEW_SYN_RECV;
+        let mut items = connection(100, 10, (0x1000, 0x2000), 40_000);
+        items[1] = change(110, 0x2000, (80, peer), LISTEN, SYN_RECV, BYSTANDER);
+        items.insert(
+            1,
+            event(105, Kind::TcpTimer, BYSTANDER.0, Body::TcpTimer(request)),
+        );
+        let (flows, done) = fold(&items);
+        assert_eq!((flows.half_open().count(), done.len()), (0, 2));
+        assert_eq!(done[0].spans(0)[0], (SYN_RECV, Some(15)));
+    }
+}
+
 #[test]
 fn what_does_not_follow_is_told() {
     let mut items = connection(100, 10, (0x1000, 0x2000), 40_000);
