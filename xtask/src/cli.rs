@@ -113,9 +113,9 @@ pub struct TestArgs {
     /// Which guest kernels (all of the lock file when not given)
     #[arg(long, value_delimiter = ',')]
     pub kernel: Vec<String>,
-    /// Only tests whose name contains this
-    #[arg(long)]
-    pub filter: Option<String>,
+    /// Only tests whose name contains one of these, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub filter: Vec<String>,
     /// Run each live test so many times
     #[arg(long, value_name = "N")]
     pub repeat: Option<u32>,

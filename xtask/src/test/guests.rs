@@ -79,7 +79,7 @@ pub fn run_in(kernels: Vec<Kernel>, missing: Vec<Column>, args: &TestArgs) -> Re
                         .problems
                         .push((outcome.end.code(), outcome.end.to_string()));
                 }
-                column.close(own, args.filter.is_some());
+                column.close(own, !args.filter.is_empty());
             }
             Err(error) => column
                 .problems

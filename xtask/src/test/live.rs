@@ -28,7 +28,7 @@ pub fn run(args: &TestArgs) -> Result<Collected> {
             .into_iter()
             .for_each(|event| column.take(event));
     }
-    column.close(Some(code), args.filter.is_some());
+    column.close(Some(code), !args.filter.is_empty());
     Ok(Collected {
         columns: vec![column],
         ..Collected::default()
@@ -38,7 +38,7 @@ pub fn run(args: &TestArgs) -> Result<Collected> {
 /// The words that the test binary understands on every kernel.
 pub fn test_words(args: &TestArgs) -> Vec<String> {
     let mut words = Vec::new();
-    if let Some(filter) = &args.filter {
+    for filter in &args.filter {
         words.extend(["--filter".to_owned(), filter.clone()]);
     }
     if let Some(repeat) = args.repeat {

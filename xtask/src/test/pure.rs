@@ -14,8 +14,8 @@ pub fn run(args: &TestArgs) -> Result<Collected> {
     let _step = sh::step("pure tests: cargo test --workspace");
     let mut cargo = build::cargo();
     cargo.args(["test", "--workspace", "--no-fail-fast"]);
-    if let Some(filter) = &args.filter {
-        cargo.args(["--", filter]);
+    if !args.filter.is_empty() {
+        cargo.arg("--").args(&args.filter);
     }
     let mut child = cargo
         .stdout(Stdio::piped())
