@@ -30,9 +30,8 @@ pub fn run(args: &TestArgs) -> Result<Collected> {
         .map(|(name, ..)| format!("vm_runner::{name}"))
         .collect();
     let wanted = |name: &str| {
-        args.filter
-            .as_deref()
-            .is_none_or(|filter| name.contains(filter))
+        let mut filters = args.filter.iter();
+        args.filter.is_empty() || filters.any(|filter| name.contains(filter.as_str()))
     };
     if !names.iter().any(|name| wanted(name)) {
         return Ok(Collected::default());
