@@ -114,6 +114,18 @@ impl Cases {
         labels.filter(|label| runs(label) > 1).collect()
     }
 
+    /// For the reader of a report whose lab was not run in one go.
+    pub fn remark(&self) -> Option<String> {
+        let repeated = self.repeated();
+        let told = || {
+            format!(
+                "run again because events were missing: {}",
+                repeated.join(", ")
+            )
+        };
+        (!repeated.is_empty()).then(told)
+    }
+
     pub fn find(&self, label: &str) -> Option<&CaseLog> {
         self.0.iter().rev().find(|case| case.label == label)
     }

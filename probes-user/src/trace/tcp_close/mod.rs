@@ -17,7 +17,7 @@ mod watch;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use self::evidence::Names;
+use self::evidence::{CaseView, Names};
 use crate::evidence::{Claim, Ledger};
 use crate::exit::usage;
 use crate::lab::Lab;
@@ -151,10 +151,17 @@ impl Fold for LabFold {
         ledger::of_lab(&self.cases, &self.names)
     }
 
+    fn incomplete(&self) -> bool {
+        let last = self.cases.last();
+        last.is_some_and(|log| !CaseView::new(log, &self.names).counts_agree())
+    }
+
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
+        let mut ledger = self.interim();
+        ledger.remarks.extend(self.cases.remark());
         Outcome {
             findings: verdict::judge(&self.cases, &self.names, &self.asked, ending),
-            ledger: self.interim(),
+            ledger,
         }
     }
 }

@@ -3,11 +3,12 @@
 use probes_common::event::{Header, Kind};
 use probes_common::tcp::{Packet, REASON_NONE, RESET_RECEIVED, TcpReset, TcpState};
 
+use super::super::LabFold;
 use super::super::cause::{self, Cause, NAMES};
 use super::super::marks::{Answer, Close, Closed, Ends, Got, Left, Provoked, Read, Told, Wrote};
 use super::*;
 use crate::stream::{Body, Event, Item, Mark};
-use crate::trace::Symbol;
+use crate::trace::{Fold as _, Symbol};
 
 const CLOSER: u16 = 40_000;
 const PEER: u16 = 20_000;
@@ -341,6 +342,20 @@ fn witnesses_that_differ_leave_it_open() {
         ];
         let found = settled("unread-data-resets", scripts);
         assert_eq!(found.result, ClaimResult::Inconclusive, "{name}");
+    }
+}
+
+#[test]
+fn a_case_whose_witnesses_differ_is_run_again() {
+    for (counted, again) in [(1, false), (2, true)] {
+        let mut fold = LabFold {
+            names: names(),
+            asked: LabOptions::default(),
+            cases: Cases::default(),
+        };
+        let script = unread("unread/all/v4", 1000).counted("TcpOutRsts", counted);
+        script.end().iter().for_each(|item| fold.item(item));
+        assert_eq!(fold.incomplete(), again);
     }
 }
 

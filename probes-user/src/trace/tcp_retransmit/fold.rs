@@ -53,13 +53,7 @@ impl Fold for LabFold {
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
         let (cases, clock) = (self.judged(), self.clock());
         let mut ledger = ledger(&cases, &clock);
-        let repeated = self.cases.repeated();
-        if !repeated.is_empty() {
-            let told = repeated.join(", ");
-            ledger
-                .remarks
-                .push(format!("run again because events were missing: {told}"));
-        }
+        ledger.remarks.extend(self.cases.remark());
         Outcome {
             findings: judge(&cases, &self.plan.cases, &clock, ending),
             ledger,

@@ -5,22 +5,15 @@ use super::{CLAIMS, tables};
 use crate::evidence::{ClaimResult, Finding, Ledger};
 use crate::stream::Item;
 use crate::trace::scripted::Cases;
-use crate::trace::{Context, Ending, Fold, Outcome};
+use crate::trace::{Ending, Fold, Outcome};
 
+#[derive(Default)]
 pub struct LabFold {
     cases: Cases,
 }
 
 /// Losing these costs no verdict: the surgeon's packets are its own control, not this trace's evidence.
 const UNUSED: &[&str] = &["packet"];
-
-impl LabFold {
-    pub fn new(_context: &Context) -> LabFold {
-        LabFold {
-            cases: Cases::default(),
-        }
-    }
-}
 
 impl Fold for LabFold {
     fn item(&mut self, item: &Item) {
@@ -29,6 +22,11 @@ impl Fold for LabFold {
 
     fn interim(&self) -> Ledger {
         Ledger::default()
+    }
+
+    fn incomplete(&self) -> bool {
+        let last = self.cases.last();
+        last.is_some_and(|log| judge::skipped(log).is_none() && Played::of(log).is_err())
     }
 
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
@@ -55,6 +53,7 @@ impl Fold for LabFold {
         let mut ledger = tables::lab(&played);
         ledger.remarks.extend(spoilt);
         ledger.remarks.extend(skipped);
+        ledger.remarks.extend(self.cases.remark());
         Outcome { findings, ledger }
     }
 }

@@ -139,7 +139,7 @@ impl Trace for TcpStates {
 
     fn fold(&self, context: &Context) -> Box<dyn Fold> {
         match context.mode {
-            Mode::Lab => Box::new(lab_fold::LabFold::new(context)),
+            Mode::Lab => Box::new(lab_fold::LabFold::default()),
             Mode::Watch => Box::new(watch_fold::WatchFold::new(context)),
         }
     }
