@@ -277,6 +277,8 @@ pub struct Handshake {
     /// Of the peer's packet.
     pub remote_port: u16,
     pub _pad2: [u16; 3],
+    /// Name of the current task: the owner when a connection is accepted, else a bystander's.
+    pub comm: [u8; 16],
 }
 
 const _: () = {
@@ -291,5 +293,5 @@ const _: () = {
     assert!(size_of::<TcpTimer>() == 88);
     assert!(size_of::<SkbDrop>() == 96);
     assert!(size_of::<Packet>() == 80);
-    assert!(size_of::<Handshake>() == 64 + 88 + 32);
+    assert!(size_of::<Handshake>() == 64 + 88 + 48);
 };

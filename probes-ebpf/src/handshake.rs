@@ -5,6 +5,7 @@
 #![no_std]
 #![no_main]
 
+use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::macros::fexit;
 use aya_ebpf::programs::FExitContext;
 use probes_common::tcp::{
@@ -176,6 +177,7 @@ fn send(reads: &mut Reads, listener: *const u8, id: SockId, told: &Told) {
             (*record).ret = told.ret;
             (*record).remote_port = told.remote_port;
             (*record)._pad2 = [0; 3];
+            (*record).comm = bpf_get_current_comm().unwrap_or_default();
         }
     });
 }

@@ -39,7 +39,8 @@ fn settled(ctx: &Ctx) {
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     for (claim, result) in RESULTS {
-        assert_eq!(report.claim(claim)["result"], result, "{claim}");
+        let found = report.claim(claim);
+        assert_eq!(found["result"], result, "{found}");
     }
     numbers_agree(&report);
     causes_agree(&report);

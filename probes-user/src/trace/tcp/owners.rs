@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use probes_common::tcp::HS_ACCEPTED;
+
 use crate::stream::{Body, Event, Mark};
 use crate::trace::herd::marks::HerdMark;
 
@@ -35,6 +37,11 @@ impl Names {
                 if !self.comms.contains_key(&tgid) {
                     self.learn(tgid, &text(&its.comm));
                 }
+            }
+            Body::Handshake(its)
+                if its.what == HS_ACCEPTED && event.header.pid == event.header.tgid =>
+            {
+                self.learn(event.header.tgid, &text(&its.comm));
             }
             Body::Fork(fork) => {
                 self.targets.insert(fork.child_tgid, true);

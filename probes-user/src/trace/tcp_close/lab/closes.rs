@@ -1,6 +1,7 @@
 //! The scripts on which the claims are judged.
 
 use std::io::{Read as _, Write as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -13,6 +14,8 @@ use crate::lab::script::Stage;
 use crate::trace::tcp_close::cause::{self, Cause};
 use crate::trace::tcp_close::marks::Provoked;
 
+/// How long a close() that blocks is let alone; one that does not may still wait for a busy processor.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Where a closer is whose FIN has been acknowledged.
 const ENDED: [u8; 2] = [cause::FIN_WAIT2, cause::TIME_WAIT];
 
@@ -36,7 +39,7 @@ pub fn drain(stage: &mut Stage, family: Family) -> Result<()> {
     let Pair { closer, peer, ends } = full(stage, family)?;
     let closing = Closing::begin(stage, closer)?;
     // A close() that waits for the peer would wait for ever: then the peer reads, and the order tells.
-    let early = stage.wait_within(LINGER_SHORT, "close() has returned", || closing.returned());
+    let early = stage.wait_within(PATIENCE, "close() has returned", || closing.returned());
     stage.check()?;
     if let Ok(closed) = &early {
         note(stage, closed)?;

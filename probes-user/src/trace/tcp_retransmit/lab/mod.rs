@@ -173,13 +173,17 @@ fn established(loss: Loss, family: Family, stage: &Stage) -> Result<Pair> {
         Loss::Acks => (1, Rule::new(1, Segment::PureAck).from(pair.port)),
         Loss::Everything | Loss::Syn | Loss::SynAck => (TIMED_OUT, data),
     };
+    let before = TcpInfo::of(&pair.client)?.data_segs_out;
     stage.view().set_rules(&[rule])?;
     stage.act(FLIGHT, json!({ "segments": segments }));
     pair.send(segments)?;
     match loss {
+        // What the last time-out sent may still be on its way: it is to be lost as well.
         Loss::Everything => stage.wait("the time-outs have come", || {
             let info = TcpInfo::of(&pair.client)?;
-            Ok((info.backoff >= TIMEOUTS).then_some(()))
+            let lost = stage.view().rule_counts()?.first().map(|its| its.dropped);
+            let sent = u64::from(info.data_segs_out - before);
+            Ok((info.backoff >= TIMEOUTS && lost == Some(sent)).then_some(()))
         })?,
         // The segment's own, and that of one resend.
         Loss::Acks => stage.wait("two acknowledgements are lost", || {

@@ -42,6 +42,8 @@ pub struct TcpInfo {
     pub snd_mss: u32,
     pub unacked: u32,
     pub total_retrans: u32,
+    /// Segments with data that were sent, resent ones included.
+    pub data_segs_out: u32,
     /// Needless segments of which the peer has told.
     pub dsack_dups: u32,
 }
@@ -75,6 +77,7 @@ impl TcpInfo {
             snd_mss: word(16),
             unacked: word(24),
             total_retrans: word(100),
+            data_segs_out: word(156),
             dsack_dups: word(216),
         })
     }
