@@ -27,7 +27,7 @@ pub fn examples(trace: &dyn Trace) -> String {
     ];
     for (words, what) in common.iter().chain(watch).chain(trace.examples()) {
         let command = format!("sudo probes {} {words}", trace.name());
-        text.push_str(&format!("\n  {command:<44} {what}"));
+        text.push_str(&format!("\n  {command:<44}  {what}"));
     }
     text
 }

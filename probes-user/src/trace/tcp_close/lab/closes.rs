@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::ends::{
-    Closing, Family, Pair, Window, await_resets, await_state, close, deliver, let_peer_read, note,
-    note_answer, note_left, pair, set_linger, state, unread, write,
+    Closing, Family, Pair, Window, await_resets, await_state, close, deliver, in_flight,
+    let_peer_read, note, note_answer, note_left, pair, set_linger, state, unread, write,
 };
 use super::{FEW, HOLD, LINGER_LONG, LINGER_SHORT, MANY};
 use crate::lab::script::Stage;
@@ -23,6 +23,10 @@ const ENDED: [u8; 2] = [cause::FIN_WAIT2, cause::TIME_WAIT];
 fn full(stage: &Stage, family: Family) -> Result<Pair> {
     let pair = pair(stage, family, Window::Small)?;
     write(stage, &pair.closer, MANY)?;
+    // An acknowledgement on its way would be answered with a RST of its own after the close.
+    stage.wait("what fits the window is acknowledged", || {
+        Ok((in_flight(&pair.closer)? == 0).then_some(()))
+    })?;
     Ok(pair)
 }
 

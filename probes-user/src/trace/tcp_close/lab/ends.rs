@@ -210,7 +210,18 @@ pub fn unsent(end: &TcpStream) -> Result<u64> {
 
 /// From TCP_INFO, whose first byte it is.
 pub fn state(end: &TcpStream) -> Result<u8> {
-    let mut info = [0_u8; 8];
+    let [state, ..] = tcp_info(end)?;
+    Ok(state)
+}
+
+/// Segments sent and not acknowledged: tcpi_unacked, the fifth word after eight bytes.
+pub fn in_flight(end: &TcpStream) -> Result<u32> {
+    let [.., a, b, c, d] = tcp_info(end)?;
+    Ok(u32::from_ne_bytes([a, b, c, d]))
+}
+
+fn tcp_info(end: &TcpStream) -> Result<[u8; 28]> {
+    let mut info = [0_u8; 28];
     let mut len = info.len() as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes.
     let code = unsafe {
@@ -225,7 +236,7 @@ pub fn state(end: &TcpStream) -> Result<u8> {
     if code != 0 {
         return Err(std::io::Error::last_os_error()).context("TCP_INFO");
     }
-    Ok(info[0])
+    Ok(info)
 }
 
 pub fn set_linger(end: &TcpStream, linger: Option<Duration>) -> Result<()> {
