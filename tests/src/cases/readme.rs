@@ -45,7 +45,8 @@ pub fn its_commands_work(ctx: &Ctx) -> Outcome {
             .replace("PID", &pid)
             .replace("10s", "300ms");
         let mut words: Vec<&str> = command.split_whitespace().collect();
-        if words.contains(&"-p") && !words.contains(&"-d") {
+        let watches = words.contains(&"-p") || words.contains(&"-a");
+        if watches && !words.contains(&"-d") {
             words.extend(["-d", "1500ms"]);
         }
         let run = ctx.probes(words).run().expect(0);
