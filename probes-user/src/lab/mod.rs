@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod chain;
 pub mod child;
 pub mod command;
+pub mod family;
 pub mod first_timeout;
 pub mod herd;
 pub mod inject;
@@ -25,6 +26,7 @@ pub mod script;
 pub mod shared;
 pub mod surgeon;
 pub mod tap;
+pub mod tcp_info;
 
 /// What the lab may ask of the kernel side, and tell it. The real one is memory shared with the BPF maps.
 /// Must work in a forked child (no locks, no allocation needed).

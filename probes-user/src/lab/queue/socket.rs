@@ -3,7 +3,7 @@
 //! Of a listener TCP_INFO tells the accept queue: its length in `tcpi_unacked`, its limit in `tcpi_sacked`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
@@ -12,6 +12,8 @@ use rustix::net::{
     socket_with, sockopt,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::lab::tcp_info::TcpInfo;
 
 pub const ESTABLISHED: u8 = 1;
 pub const SYN_SENT: u8 = 2;
@@ -120,39 +122,16 @@ pub fn peer_port(connection: &OwnedFd) -> Result<u16> {
 /// # Errors
 /// No TCP socket.
 pub fn info(socket: impl AsFd) -> Result<Info> {
-    let mut bytes = [0_u8; 104];
-    let mut length = bytes.len() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            bytes.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if done != 0 {
-        return Err(std::io::Error::last_os_error()).context("TCP_INFO");
-    }
-    Ok(parse(&bytes))
-}
-
-/// `struct tcp_info` (include/uapi/linux/tcp.h): eight bytes, then numbers of 32 bits.
-fn parse(bytes: &[u8; 104]) -> Info {
-    let word = |at: usize| {
-        let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
-        four.map_or(0, u32::from_ne_bytes)
-    };
-    Info {
-        state: bytes[0],
-        options: bytes[5] & (TIMESTAMPS | SACK | WINDOW_SCALE),
-        snd_wscale: bytes[6] & 15,
-        rcv_wscale: bytes[6] >> 4,
-        snd_mss: word(16),
-        unacked: word(24),
-        sacked: word(28),
-    }
+    let info = TcpInfo::of(socket)?;
+    Ok(Info {
+        state: info.state,
+        options: info.options & (TIMESTAMPS | SACK | WINDOW_SCALE),
+        snd_wscale: info.snd_wscale,
+        rcv_wscale: info.rcv_wscale,
+        snd_mss: info.snd_mss,
+        unacked: info.unacked,
+        sacked: info.sacked,
+    })
 }
 
 #[cfg(test)]

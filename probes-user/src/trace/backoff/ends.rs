@@ -1,8 +1,7 @@
 //! The two ends of a handshake on loopback: sockets, and what the namespace says of them.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
 
+use crate::lab::family::Family;
 use crate::lab::script::Stage;
 
 /// Of `enum` in include/net/tcp_states.h, as TCP_INFO and /proc/net/tcp give them.
@@ -18,33 +18,9 @@ pub const ESTABLISHED: u8 = 1;
 pub const SYN_SENT: u8 = 2;
 const SYN_RECV: &str = "03";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-
-impl Family {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Family::V4 => "v4",
-            Family::V6 => "v6",
-        }
-    }
-
-    pub fn loopback(self, port: u16) -> SocketAddr {
-        match self {
-            Family::V4 => (Ipv4Addr::LOCALHOST, port).into(),
-            Family::V6 => (Ipv6Addr::LOCALHOST, port).into(),
-        }
-    }
-
-    /// Does this kernel speak it? A machine may be booted without IPv6.
-    pub fn spoken(self) -> bool {
-        socket(self).is_ok()
-    }
+/// Does this kernel speak it? A machine may be booted without IPv6.
+pub fn spoken(family: Family) -> bool {
+    socket(family).is_ok()
 }
 
 /// # Errors
@@ -110,39 +86,6 @@ pub fn connect_to_the_end(
     }
 }
 
-/// A part of `struct tcp_info`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TcpInfo {
-    pub state: u8,
-    pub rto_us: u32,
-}
-
-/// # Errors
-/// Not a TCP socket.
-pub fn tcp_info(socket: BorrowedFd<'_>) -> Result<TcpInfo> {
-    let mut bytes = [0u8; 104];
-    let mut len = bytes.len() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes, all of them ours.
-    let code = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            bytes.as_mut_ptr().cast(),
-            &raw mut len,
-        )
-    };
-    if code != 0 {
-        return Err(io::Error::last_os_error()).context("no TCP_INFO");
-    }
-    // tcpi_state is the first byte; tcpi_rto the first word after eight of them.
-    let [state, _, _, _, _, _, _, _, a, b, c, d, ..] = bytes;
-    Ok(TcpInfo {
-        state,
-        rto_us: u32::from_ne_bytes([a, b, c, d]),
-    })
-}
-
 /// A half-open request in /proc/net/tcp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HalfOpen {
@@ -193,12 +136,5 @@ mod tests {
         assert_eq!(find_half_open(TABLE, 21_000), None);
         let gone = TABLE.replace(" 03 ", " 06 ");
         assert_eq!(find_half_open(&gone, 20_000), None);
-    }
-
-    #[test]
-    fn a_fresh_socket_has_its_state_and_timeout_in_its_info() {
-        let socket = socket(Family::V4).unwrap();
-        let info = tcp_info(std::os::fd::AsFd::as_fd(&socket)).unwrap();
-        assert_eq!((info.state, info.rto_us), (7, 1_000_000));
     }
 }

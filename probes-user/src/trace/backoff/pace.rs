@@ -3,6 +3,8 @@
 //! The kernel takes the initial timeout of a control group's sockets from a program, in jiffies. How long one
 //! is, it tells: a socket that begins with a known number of them shows the same timeout in microseconds.
 
+use crate::lab::family::Family;
+use crate::lab::tcp_info::TcpInfo;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use rustix::net::AddressFamily;
 use serde::Serialize;
 
-use super::ends::{self, Family};
+use super::ends;
 use super::limits::{Limits, Speed};
 use super::{LIMITS, SCALE_PORT};
 use crate::exit::usage;
@@ -153,7 +155,7 @@ impl Pace {
         let trial = FirstTimeout::of(cgroup, TRIAL_JIFFIES)?;
         let socket = self.socket(family)?;
         ends::begin_connect(socket.as_fd(), family, SCALE_PORT)?;
-        let info = ends::tcp_info(socket.as_fd())?;
+        let info = TcpInfo::of(socket.as_fd())?;
         drop(trial);
         let jiffy = info.rto_us / TRIAL_JIFFIES;
         if info.state != ends::SYN_SENT || jiffy == 0 || jiffy > 10_000 {

@@ -4,6 +4,7 @@
 //! file-system uid of the task that made it. /proc/net/tcp, which names the owner of each listening socket, is the
 //! independent witness.
 
+use crate::lab::family::Family;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -16,7 +17,6 @@ use rustix::net::listen;
 
 use super::marks::{BIND, Bound};
 use super::sockets::bound;
-use super::tuples::Family;
 use crate::lab::child::Child;
 use crate::lab::script::Stage;
 use crate::lab::shared::Shared;

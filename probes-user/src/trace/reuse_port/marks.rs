@@ -1,8 +1,9 @@
 //! What the scripts say of what they did and saw.
 
+use crate::lab::family::Family;
 use serde::{Deserialize, Serialize};
 
-use super::tuples::{Family, Kind, Tuple, nth};
+use super::tuples::{Kind, Tuple, nth};
 
 /// Before a sample's first connection; its phase is the sample's number.
 pub const SAMPLE: &str = "sample";

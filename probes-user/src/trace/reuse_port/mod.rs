@@ -5,6 +5,7 @@
 //! kernel's hash has a random key, so a second sample decides where the first is out of the ordinary; a connection
 //! that was reset late and holds its tuple; another lab's sockets (a namespace of its own keeps them out).
 
+use crate::lab::family::Family;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,6 @@ use crate::exit::usage;
 use crate::lab::Lab;
 use crate::lab::chain::Chain;
 use crate::lab::script::{Case, ScriptLab};
-use tuples::Family;
 
 mod binds;
 mod fold;
@@ -128,7 +128,7 @@ fn plan(options: &LabOptions) -> Result<Plan> {
     };
     let labels = ["balance", "by-hash", "same-uid"]
         .iter()
-        .flat_map(|what| Family::ALL.map(|family| label(what, family)));
+        .flat_map(|what| Family::BOTH.map(|family| label(what, family)));
     let plan = Plan {
         herd: options
             .wants(&scene::label(spec.variant, spec.arrival))
@@ -155,7 +155,7 @@ fn label(what: &str, family: Family) -> String {
 }
 
 fn case(label: &str, connections: u32) -> Option<Case> {
-    let family = Family::ALL
+    let family = Family::BOTH
         .into_iter()
         .find(|family| label.ends_with(family.name()))?;
     let budget = binds::BUDGET;

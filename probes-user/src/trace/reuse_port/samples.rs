@@ -1,5 +1,6 @@
 //! The scripts that make connections: a large sample of tuples, and a small one again and again.
 
+use crate::lab::family::Family;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::marks::{REACHED, Reached, SAMPLE, Sample};
 use super::sockets::Group;
-use super::tuples::{Family, Kind, Tuple};
+use super::tuples::{Kind, Tuple};
 use super::{CRITICAL, PORT, ROUNDS, SOCKETS, TUPLES};
 use crate::evidence::statistics::chi_square;
 use crate::lab::script::Stage;

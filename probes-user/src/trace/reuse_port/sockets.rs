@@ -1,5 +1,6 @@
 //! Sockets of the scripts. Nothing here blocks, and what is closed ends by a reset: a tuple is free again at once.
 
+use crate::lab::family::Family;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
-use super::tuples::{Family, Tuple};
+use super::tuples::Tuple;
 
 const BACKLOG: i32 = 1024;
 

@@ -1,5 +1,6 @@
 //! The fold and the verdicts, on streams made by hand.
 
+use crate::lab::family::Family;
 use std::net::IpAddr;
 
 use probes_common::event::{DataReady, Header, Kind as EventKind, SockState};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::binds::{IN_USE, Role, STEPS};
 use super::marks::{BIND, REACHED, Reached, SAMPLE, Sample};
-use super::tuples::{Family, Kind, Tuple, nth};
+use super::tuples::{Kind, Tuple, nth};
 use super::{PORT, REUSE_PORT, ROUNDS, TUPLES};
 use crate::evidence::{ClaimResult, Finding};
 use crate::lab::script::{CASE, CASE_END};

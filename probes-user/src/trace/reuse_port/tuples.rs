@@ -3,7 +3,8 @@
 //! Lab and fold make the same ones, so a mark need only say the seed. Tuples of a sample differ from one another:
 //! numbers run through a ring in steps that have no factor in common with its length.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use crate::lab::family::Family;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,38 +13,6 @@ const FIRST_PORT: u16 = 10_000;
 pub const PORTS: u32 = 50_000;
 /// 127.a.b.c with c from 1 to 254.
 const ADDRESSES: u32 = 256 * 256 * 254;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::V4 => "v4",
-            Family::V6 => "v6",
-        }
-    }
-
-    pub fn any(self) -> IpAddr {
-        match self {
-            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        }
-    }
-
-    fn loopback(self) -> IpAddr {
-        match self {
-            Family::V4 => Ipv4Addr::LOCALHOST.into(),
-            Family::V6 => Ipv6Addr::LOCALHOST.into(),
-        }
-    }
-}
 
 /// In what the tuples of a sample differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,7 +55,7 @@ pub fn nth(kind: Kind, family: Family, seed: u64, index: u32) -> Tuple {
     let port_at = |index| FIRST_PORT + ring(seed, 1, index, PORTS) as u16;
     let address_at = |index| match family {
         Family::V4 => loopback(ring(seed, 2, index, ADDRESSES)),
-        Family::V6 => family.loopback(),
+        Family::V6 => family.localhost(),
     };
     let (ports, clients, servers) = match kind {
         Kind::Clients => (index, index, 0),
@@ -96,11 +65,11 @@ pub fn nth(kind: Kind, family: Family, seed: u64, index: u32) -> Tuple {
     };
     let server = match kind {
         Kind::Destinations => address_at(servers),
-        _ => family.loopback(),
+        _ => family.localhost(),
     };
     let client = match kind {
         Kind::Clients | Kind::Addresses => address_at(clients),
-        _ => family.loopback(),
+        _ => family.localhost(),
     };
     Tuple {
         client: SocketAddr::new(client, port_at(ports)),
@@ -170,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_whole_ring_of_clients_has_no_port_twice_and_stays_on_loopback() {
-        for family in Family::ALL {
+        for family in Family::BOTH {
             let tuples = || (0..PORTS).map(|i| nth(Kind::Clients, family, 7, i));
             assert_eq!(distinct(tuples().map(|its| its.client.port())), 50_000);
             assert!(tuples().all(|its| its.client.ip().is_loopback()

@@ -1,5 +1,6 @@
 //! From cases to findings; a claim is settled on IPv4 and IPv6, and one refutation refutes it.
 
+use crate::lab::family::Family;
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::binds::{IN_USE, Role, STEPS};
 use super::marks::Sample;
 use super::result::{CaseResult, SampleResult};
-use super::tuples::{Family, Kind};
+use super::tuples::Kind;
 use super::{BALANCE, BY_HASH, CRITICAL, ROUNDS, SAME_UID, SOCKETS, WHOLE_TUPLE, label};
 use crate::evidence::statistics::{chi_square, rounded};
 use crate::evidence::{Claim, ClaimResult, Finding};
@@ -22,9 +23,9 @@ type Rule = fn(&CaseResult, &mut Numbers) -> Judged;
 
 pub fn judge(asked: &[String], cases: &[CaseResult], ending: &Ending) -> Vec<Finding> {
     let rules: [(&Claim, &str, &[Family], Rule); 4] = [
-        (&BALANCE, "balance", &Family::ALL, balance),
-        (&SAME_UID, "same-uid", &Family::ALL, same_uid),
-        (&BY_HASH, "by-hash", &Family::ALL, by_hash),
+        (&BALANCE, "balance", &Family::BOTH, balance),
+        (&SAME_UID, "same-uid", &Family::BOTH, same_uid),
+        (&BY_HASH, "by-hash", &Family::BOTH, by_hash),
         (&WHOLE_TUPLE, "by-hash", &[Family::V4], whole_tuple),
     ];
     let settled = rules.iter().filter_map(|(claim, what, families, rule)| {

@@ -2,6 +2,8 @@
 //!
 //! The hole is on the way in: on the way out a drop would keep `tcp_retransmit_skb` silent on some kernels.
 
+use crate::lab::family::Family;
+use crate::lab::tcp_info::TcpInfo;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use crate::lab::script::{Case, ScriptLab, Stage};
 use crate::lab::shared::now;
 use crate::lab::surgeon::{Rule, Segment};
 use crate::trace::LabOptions;
-use crate::trace::backoff::ends::{self, FAMILIES, Family};
+use crate::trace::backoff::ends;
 use crate::trace::backoff::limits::Limits;
 use crate::trace::backoff::pace::{Asked, Pace};
 use crate::trace::backoff::{CLIENT_PORT, COUNTED, SCALE_PORT, SERVER_PORT, law};
@@ -36,9 +38,9 @@ const BUDGET: Duration = Duration::from_secs(60);
 pub fn lab(options: &LabOptions) -> Result<Box<dyn Lab>> {
     let asked = Asked::of(options)?;
     let label = |family: &Family| format!("schedule/{}", family.name());
-    let wanted = FAMILIES
+    let wanted = Family::BOTH
         .into_iter()
-        .filter(|family| options.wants(&label(family)) && family.spoken());
+        .filter(|family| options.wants(&label(family)) && ends::spoken(*family));
     let wanted: Vec<Family> = wanted.collect();
     if wanted.is_empty() {
         return usage("no case of that name: schedule/v4, schedule/v6");
@@ -109,7 +111,7 @@ fn control(stage: &Stage, family: Family) -> Result<()> {
     let client = ends::socket(family)?;
     let to = family.loopback(SERVER_PORT);
     let errno = ends::connect_to_the_end(stage, &client, to, BUDGET, || ())?;
-    let state = ends::tcp_info(client.as_fd())?.state;
+    let state = TcpInfo::of(client.as_fd())?.state;
     stage.note(CONTROL, json!({ "errno": errno, "state": state }));
     ensure!(
         errno == 0,

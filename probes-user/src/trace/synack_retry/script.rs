@@ -1,6 +1,8 @@
 //! The lab: a handshake whose final ACK is lost, watched until the server has forgotten it; then the client
 //! writes. As a contrast one whose client writes at once, while only ACKs without data are lost.
 
+use crate::lab::family::Family;
+use crate::lab::tcp_info::TcpInfo;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use crate::lab::script::{Case, ScriptLab, Stage};
 use crate::lab::shared::now;
 use crate::lab::surgeon::{Rule, Segment};
 use crate::trace::LabOptions;
-use crate::trace::backoff::ends::{self, FAMILIES, Family};
+use crate::trace::backoff::ends;
 use crate::trace::backoff::limits::Limits;
 use crate::trace::backoff::pace::{Asked, Pace};
 use crate::trace::backoff::{CLIENT_PORT, COUNTED, SCALE_PORT, SERVER_PORT, law};
@@ -55,10 +57,10 @@ pub fn lab(options: &LabOptions) -> Result<Box<dyn Lab>> {
     let mut wanted = Vec::new();
     for (kind, family) in [LOST, DATA]
         .into_iter()
-        .flat_map(|kind| FAMILIES.map(|f| (kind, f)))
+        .flat_map(|kind| Family::BOTH.map(|f| (kind, f)))
     {
         let label = format!("{kind}/{}", family.name());
-        if options.wants(&label) && family.spoken() {
+        if options.wants(&label) && ends::spoken(family) {
             wanted.push((kind, family, label));
         }
     }
@@ -137,7 +139,7 @@ impl Ends {
         let errno = ends::connect_to_the_end(stage, &client, to, BUDGET, || ())?;
         // A request keeps what it began with.
         drop(scale);
-        let state = ends::tcp_info(client.as_fd())?.state;
+        let state = TcpInfo::of(client.as_fd())?.state;
         stage.note(CONNECTED, json!({ "errno": errno, "client_state": state }));
         ensure!(errno == 0, "connect() failed with errno {errno}");
         Ok(Ends {
@@ -153,7 +155,7 @@ impl Ends {
         self.look_until_gone(stage)?;
         // Some time more, in which nothing is to happen.
         stage.linger(Duration::from_nanos(2 * self.limits.first_ns))?;
-        let state = ends::tcp_info(self.client.as_fd())?.state;
+        let state = TcpInfo::of(self.client.as_fd())?.state;
         stage.note(KEPT, json!({ "client_state": state }));
         stage.note(COUNTED, json!(Nstat::read()?.since(&self.before)));
         self.count_dropped(stage)?;
@@ -162,7 +164,7 @@ impl Ends {
         stage.act(WRITE, json!({}));
         let sent = send(&self.client, b"!", SendFlags::NOSIGNAL).context("the write failed")?;
         let state = stage.wait("the client's connection is over", || {
-            let state = ends::tcp_info(self.client.as_fd())?.state;
+            let state = TcpInfo::of(self.client.as_fd())?.state;
             Ok((state != ends::ESTABLISHED).then_some(state))
         })?;
         let errno = match sockopt::socket_error(&self.client)? {
@@ -186,7 +188,7 @@ impl Ends {
         let mut last = None;
         loop {
             let request = ends::half_open(self.family, SERVER_PORT)?;
-            let state = ends::tcp_info(self.client.as_fd())?.state;
+            let state = TcpInfo::of(self.client.as_fd())?.state;
             if last != Some((request, state)) {
                 let timeouts = request.map(|request| request.timeouts);
                 let both = json!({

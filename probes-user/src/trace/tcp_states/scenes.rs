@@ -1,10 +1,11 @@
 //! The cases of the lab: who closes when, on IPv4 and IPv6.
 
+use crate::lab::family::Family;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::script::{self, Family};
+use super::script;
 use crate::exit::usage;
 use crate::lab::script::Case;
 use crate::trace::LabOptions;
@@ -35,7 +36,7 @@ pub fn cases(options: &LabOptions) -> Result<Vec<Case>> {
 }
 
 fn of(family: Family, full: bool) -> [Case; 7] {
-    let label = |name: &str| format!("{name}/{}", family.word());
+    let label = |name: &str| format!("{name}/{}", family.name());
     let case = |name: &str, run: fn(&mut script::Play<'_>) -> Result<()>| {
         Case::new(label(name), BUDGET, move |stage| {
             run(&mut script::Play::new(stage, family)?)

@@ -1,8 +1,9 @@
 //! What each case does to its connection, and what it sees of it itself: the kernel's table of sockets after
 //! every step, and what the calls of the ends returned.
 
+use crate::lab::family::Family;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result, bail};
@@ -33,28 +34,6 @@ pub const SKIPPED: &str = "skipped";
 
 const TRIES: u32 = 5;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub const fn word(self) -> &'static str {
-        match self {
-            Family::V4 => "v4",
-            Family::V6 => "v6",
-        }
-    }
-
-    fn address(self) -> IpAddr {
-        match self {
-            Family::V4 => Ipv4Addr::LOCALHOST.into(),
-            Family::V6 => Ipv6Addr::LOCALHOST.into(),
-        }
-    }
-}
-
 /// A connection and the two who have it.
 pub struct Play<'a> {
     stage: &'a mut Stage,
@@ -81,7 +60,7 @@ impl<'a> Play<'a> {
     pub fn new(stage: &'a mut Stage, family: Family) -> Result<Play<'a>> {
         let tick_ns = tick()?;
         stage.note(CLOCK, json!({ "tick_ns": tick_ns }));
-        let nowhere = SocketAddr::new(family.address(), 0);
+        let nowhere = family.loopback(0);
         let mut play = Play {
             stage,
             family,
@@ -97,8 +76,7 @@ impl<'a> Play<'a> {
     fn connect(&mut self) -> Result<()> {
         (self.client, self.server) = (None, None);
         self.act("connect", "client");
-        let listener = TcpListener::bind(SocketAddr::new(self.family.address(), 0))
-            .context("could not listen")?;
+        let listener = TcpListener::bind(self.family.loopback(0)).context("could not listen")?;
         let client =
             TcpStream::connect(listener.local_addr()?).context("the client could not connect")?;
         let (server, _) = listener.accept().context("the server could not accept")?;

@@ -1,5 +1,6 @@
 //! The scripts that cause resets in every way that one machine can, each with the cause it means.
 
+use crate::lab::family::Family;
 use std::io::{ErrorKind, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
@@ -12,7 +13,7 @@ use rustix::process::Signal;
 use super::FEW;
 use super::destroy::destroy;
 use super::ends::{
-    Family, PORT, Pair, Window, await_resets, await_state, close, deliver, let_peer_read, note,
+    PORT, Pair, Window, await_resets, await_state, close, deliver, let_peer_read, note,
     note_answer, operate, pair, set_linger, state,
 };
 use crate::lab::child::{Child, REAP_BUDGET, set_name};
@@ -127,8 +128,8 @@ pub fn disconnect(stage: &mut Stage, family: Family) -> Result<()> {
 pub fn listener_closed(stage: &mut Stage, family: Family) -> Result<()> {
     stage.view().operate("lo")?;
     operate(stage, &[])?;
-    let listener = TcpListener::bind(family.address(PORT))?;
-    let client = TcpStream::connect(family.address(PORT))?;
+    let listener = TcpListener::bind(family.loopback(PORT))?;
+    let client = TcpStream::connect(family.loopback(PORT))?;
     client.set_nonblocking(true)?;
     note(stage, &served(&client)?)?;
     await_served(stage, &client)?;
@@ -189,7 +190,7 @@ pub fn late_data(stage: &mut Stage, family: Family) -> Result<()> {
 pub fn closed_port(stage: &mut Stage, family: Family) -> Result<()> {
     stage.view().operate("lo")?;
     operate(stage, &[])?;
-    match TcpStream::connect(family.address(PORT)) {
+    match TcpStream::connect(family.loopback(PORT)) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
         Err(error) => return Err(error).context("the closed port"),
         Ok(_) => bail!("a closed port took a connection"),
@@ -206,7 +207,7 @@ fn listen(family: Family) -> Result<TcpListener> {
         Family::V6 => AddressFamily::INET6,
     };
     let socket = rustix::net::socket_with(kind, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    rustix::net::bind(&socket, &family.address(PORT))?;
+    rustix::net::bind(&socket, &family.loopback(PORT))?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(TcpListener::from(socket))
 }
@@ -216,14 +217,14 @@ fn listen(family: Family) -> Result<TcpListener> {
 pub fn queue_full(stage: &mut Stage, family: Family) -> Result<()> {
     stage.view().operate("lo")?;
     let listener = listen(family)?;
-    let waiting = [(); 2].map(|()| TcpStream::connect(family.address(PORT)));
+    let waiting = [(); 2].map(|()| TcpStream::connect(family.loopback(PORT)));
     for client in &waiting {
         let client = client.as_ref().map_err(|error| anyhow!("{error}"))?;
         await_served(stage, client)?;
     }
     operate(stage, &[Rule::new(2, Segment::PureAck).to(PORT)])?;
-    let mut first = TcpStream::connect(family.address(PORT))?;
-    let mut second = TcpStream::connect(family.address(PORT))?;
+    let mut first = TcpStream::connect(family.loopback(PORT))?;
+    let mut second = TcpStream::connect(family.loopback(PORT))?;
     second.set_nonblocking(true)?;
     note(stage, &served(&second)?)?;
     operate(stage, &[])?;

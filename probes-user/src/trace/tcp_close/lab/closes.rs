@@ -1,16 +1,18 @@
 //! The scripts on which the claims are judged.
 
+use crate::lab::family::Family;
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::ends::{
-    Closing, Family, Pair, Window, await_resets, await_state, close, deliver, in_flight,
-    let_peer_read, note, note_answer, note_left, pair, set_linger, state, unread, write,
+    Closing, Pair, Window, await_resets, await_state, close, deliver, let_peer_read, note,
+    note_answer, note_left, pair, set_linger, state, unread, write,
 };
 use super::{FEW, HOLD, LINGER_LONG, LINGER_SHORT, MANY};
 use crate::lab::script::Stage;
+use crate::lab::tcp_info::TcpInfo;
 use crate::trace::tcp_close::cause::{self, Cause};
 use crate::trace::tcp_close::marks::Provoked;
 
@@ -25,7 +27,7 @@ fn full(stage: &Stage, family: Family) -> Result<Pair> {
     write(stage, &pair.closer, MANY)?;
     // An acknowledgement on its way would be answered with a RST of its own after the close.
     stage.wait("what fits the window is acknowledged", || {
-        Ok((in_flight(&pair.closer)? == 0).then_some(()))
+        Ok((TcpInfo::of(&pair.closer)?.unacked == 0).then_some(()))
     })?;
     Ok(pair)
 }

@@ -1,7 +1,7 @@
 //! The two ends of a connection, and what the scripts do with them. Nothing here blocks but the connecting.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
@@ -11,36 +11,15 @@ use rustix::net::sockopt;
 use serde_json::{Value, json};
 
 use super::super::marks::{Close, Closed, Ends, Got, Left, Read, Told, Wrote};
+use crate::lab::family::Family;
 use crate::lab::script::Stage;
 use crate::lab::shared::now;
 use crate::lab::surgeon::{Rule, Segment};
+use crate::lab::tcp_info::TcpInfo;
 
 pub const PORT: u16 = 20_000;
 /// The rules that only count, by their place in `rule_counts`.
 pub const RSTS: usize = 0;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Family::V4 => "v4",
-            Family::V6 => "v6",
-        }
-    }
-
-    pub fn address(self, port: u16) -> SocketAddr {
-        let ip = match self {
-            Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        };
-        SocketAddr::new(ip, port)
-    }
-}
 
 /// How much the peer's kernel takes before it must be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +61,12 @@ pub fn operate(stage: &Stage, rules: &[Rule]) -> Result<()> {
 pub fn pair(stage: &Stage, family: Family, window: Window) -> Result<Pair> {
     stage.view().operate("lo")?;
     operate(stage, &[])?;
-    let listener = TcpListener::bind(family.address(PORT)).context("could not listen")?;
+    let listener = TcpListener::bind(family.loopback(PORT)).context("could not listen")?;
     if window == Window::Small {
         // Before the handshake, so that the window never was larger.
         sockopt::set_socket_recv_buffer_size(&listener, 16 << 10)?;
     }
-    let closer = TcpStream::connect(family.address(PORT)).context("could not connect")?;
+    let closer = TcpStream::connect(family.loopback(PORT)).context("could not connect")?;
     let (peer, _) = listener.accept().context("could not accept")?;
     for end in [&closer, &peer] {
         end.set_nonblocking(true)?;
@@ -208,35 +187,8 @@ pub fn unsent(end: &TcpStream) -> Result<u64> {
     Ok(u64::try_from(bytes)?)
 }
 
-/// From TCP_INFO, whose first byte it is.
 pub fn state(end: &TcpStream) -> Result<u8> {
-    let [state, ..] = tcp_info(end)?;
-    Ok(state)
-}
-
-/// Segments sent and not acknowledged: tcpi_unacked, the fifth word after eight bytes.
-pub fn in_flight(end: &TcpStream) -> Result<u32> {
-    let [.., a, b, c, d] = tcp_info(end)?;
-    Ok(u32::from_ne_bytes([a, b, c, d]))
-}
-
-fn tcp_info(end: &TcpStream) -> Result<[u8; 28]> {
-    let mut info = [0_u8; 28];
-    let mut len = info.len() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes.
-    let code = unsafe {
-        libc::getsockopt(
-            end.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut len,
-        )
-    };
-    if code != 0 {
-        return Err(std::io::Error::last_os_error()).context("TCP_INFO");
-    }
-    Ok(info)
+    Ok(TcpInfo::of(end)?.state)
 }
 
 pub fn set_linger(end: &TcpStream, linger: Option<Duration>) -> Result<()> {

@@ -5,11 +5,11 @@ mod closes;
 mod destroy;
 pub mod ends;
 
+use crate::lab::family::Family;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use self::ends::Family;
 use crate::lab::script::{Case, Stage};
 
 /// For each wait; an emulated guest needs a good part of it.

@@ -3,6 +3,8 @@
 //! Segments are lost on the way in, so that sending them succeeds and the resend is traced. Nothing but the
 //! surgeon loses anything; the script says what both sockets count and whether the content came unharmed.
 
+use crate::lab::family::Family;
+use crate::lab::tcp_info::TcpInfo;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,7 +15,7 @@ use crate::lab::netns::{no_offload, set_mtu};
 use crate::lab::script::{Case, ScriptLab, Stage};
 use crate::lab::surgeon::{Rule, Segment};
 use crate::trace::LabOptions;
-use pair::{Account, Door, Family, Pair, TcpInfo, listen};
+use pair::{Account, Door, Pair, listen};
 
 mod pair;
 

@@ -4,84 +4,20 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use serde_json::json;
 
+use crate::lab::family::Family;
 use crate::lab::script::Stage;
+use crate::lab::tcp_info::TcpInfo;
 
 /// Segments that are exchanged first, one at a time: they teach the sender its round-trip time.
 const WARM_UP: usize = 4;
 const ESTABLISHED: u8 = 1;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Family::V4 => "v4",
-            Family::V6 => "v6",
-        }
-    }
-}
-
-/// Of `struct tcp_info`, as far as every kernel of the matrix has it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TcpInfo {
-    pub state: u8,
-    pub backoff: u8,
-    pub snd_mss: u32,
-    pub unacked: u32,
-    pub total_retrans: u32,
-    /// Segments with data that were sent, resent ones included.
-    pub data_segs_out: u32,
-    /// Needless segments of which the peer has told.
-    pub dsack_dups: u32,
-}
-
-impl TcpInfo {
-    /// # Errors
-    /// The socket is none of TCP's.
-    pub fn of(socket: &TcpStream) -> Result<TcpInfo> {
-        let mut bytes = [0u8; 232];
-        let mut len = bytes.len() as libc::socklen_t;
-        // SAFETY: the kernel writes at most `len` bytes.
-        let done = unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::IPPROTO_TCP,
-                libc::TCP_INFO,
-                bytes.as_mut_ptr().cast(),
-                &raw mut len,
-            )
-        };
-        if done < 0 {
-            return Err(std::io::Error::last_os_error()).context("TCP_INFO");
-        }
-        let word = |at: usize| {
-            let word: Option<&[u8; 4]> = bytes[at..].first_chunk();
-            word.map_or(0, |word| u32::from_ne_bytes(*word))
-        };
-        Ok(TcpInfo {
-            state: bytes[0],
-            backoff: bytes[4],
-            snd_mss: word(16),
-            unacked: word(24),
-            total_retrans: word(100),
-            data_segs_out: word(156),
-            dsack_dups: word(216),
-        })
-    }
-}
 
 /// A client that is connecting, and the listener that it connects to.
 pub struct Door {
