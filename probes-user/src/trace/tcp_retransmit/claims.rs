@@ -27,9 +27,9 @@ pub static CLAIMS: [Claim; 9] = [
         statement: "When nothing comes back, the retransmission timer resends, each wait twice the one before.",
         holds_if: "cases everything/*: 3 resends by the timer in a row, their back-off steps 0, 1, 2; the first wait \
             (icsk_rto) is at least tcp_rto_min (200 ms), each further one twice the one before; the timer is armed for \
-            each, and for the one after, to within 1 jiffy more or 20 ms less; no resend comes before its time",
+            each, and for the one after, to within 1 jiffy more or a quarter less; no resend comes more than a quarter early",
         refuted_if: "a wait that is not twice the one before, or is armed otherwise, a step that does not count, a \
-            first wait below the minimum, or a resend more than 1 jiffy early",
+            first wait below the minimum, or a resend more than a quarter early",
     },
     Claim {
         id: TAIL,
@@ -44,7 +44,7 @@ pub static CLAIMS: [Claim; 9] = [
         id: LONE,
         statement: "A lost segment that was alone in flight is resent no sooner than after the minimal time-out.",
         holds_if: "cases lone/* (the only segment in flight dropped): its resend, probe or time-out, comes at least \
-            tcp_rto_min (200 ms) after the drop, to within 1 jiffy",
+            tcp_rto_min (200 ms) after the drop, to within a quarter",
         refuted_if: "a resend that comes sooner",
     },
     Claim {
@@ -65,7 +65,7 @@ pub static CLAIMS: [Claim; 9] = [
         id: SYN,
         statement: "A lost SYN is sent again after one second.",
         holds_if: "cases syn/* (the first SYN dropped): one SYN is resent, by a timer armed for 1 s (to within 1 jiffy \
-            more or 20 ms less), not sooner",
+            more or a quarter less), not sooner",
         refuted_if: "another wait, a second resend, or none",
     },
     Claim {
@@ -73,7 +73,7 @@ pub static CLAIMS: [Claim; 9] = [
         statement: "A lost SYN-ACK is sent again by the timer of the half-open request, after one second.",
         holds_if: "cases syn-ack/* (the first SYN-ACK dropped, and every SYN but the first): one SYN-ACK is resent, \
             when the request's own timer goes off, armed for 1 s (to within 1 jiffy more or \
-            20 ms less), not sooner",
+            a quarter less), not sooner",
         refuted_if: "another wait, a second resend, or one that no timer of the request's has sent",
     },
     Claim {

@@ -104,8 +104,8 @@ fn a_wait_that_is_armed_otherwise_refutes_and_a_stall_does_not() {
         last.unwrap().timeout = jiffies;
         result(&log, claims::BACKS_OFF).0
     };
-    assert_eq!([403, 408, 409].map(armed), [Holds; 3]);
-    assert_eq!([402, 410].map(armed), [Refuted; 2]);
+    assert_eq!([306, 408, 409].map(armed), [Holds; 3]);
+    assert_eq!([305, 410].map(armed), [Refuted; 2]);
 }
 
 #[test]
