@@ -97,9 +97,10 @@ pub fn drain(views: &[CaseView<'_>]) -> Result<Judged, Blocked> {
     })
 }
 
-/// close() may return a little early: the kernel counts in jiffies.
-const EARLY: f64 = 0.98;
-const LATE: f64 = 1.5;
+/// close() may return early: the kernel counts in jiffies, which lag behind the clock where a machine stalls.
+const EARLY: f64 = 0.75;
+/// Nor at once when a processor is long in coming; the peer's data would keep it for ever.
+const LATE: f64 = 5.0;
 
 pub fn linger(views: &[CaseView<'_>]) -> Result<Judged, Blocked> {
     let [acked, expires, nonblocking] = views else {

@@ -481,7 +481,7 @@ fn linger_waits_for_the_acknowledgement_or_for_its_time() {
         ClaimResult::Refuted
     );
     assert_eq!(
-        lingering(acked(), expires(2 * SECOND)),
+        lingering(acked(), expires(6 * SECOND)),
         ClaimResult::Refuted
     );
     let early = lingers("linger/acked/v4", SECOND / 2, false);
