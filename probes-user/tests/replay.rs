@@ -35,6 +35,21 @@ fn an_epoll_herd_of_6_18_says_what_it_said() {
 }
 
 #[test]
+fn a_tcp_close_of_6_18_says_what_it_said() {
+    insta::assert_snapshot!(replayed("tcp-close-6_18"));
+}
+
+#[test]
+fn a_tcp_retransmit_of_6_18_says_what_it_said() {
+    insta::assert_snapshot!(replayed("tcp-retransmit-6_18"));
+}
+
+#[test]
+fn a_tcp_states_of_6_18_says_what_it_said() {
+    insta::assert_snapshot!(replayed("tcp-states-6_18"));
+}
+
+#[test]
 fn a_recording_that_was_cut_is_told_and_not_judged() {
     let whole = stream("accept-herd-6_18");
     let error = report(&whole[..whole.len() / 2], None)

@@ -1,7 +1,7 @@
 //! The fold of the lab: the cases' logs, judged when all is there.
 
 use super::judge::{self, Played, Verdict};
-use super::{CLAIMS, tables};
+use super::{CLAIMS, KILLED, tables};
 use crate::evidence::{ClaimResult, Finding, Ledger};
 use crate::stream::Item;
 use crate::trace::scripted::Cases;
@@ -14,6 +14,15 @@ pub struct LabFold {
 
 /// Losing these costs no verdict: the surgeon's packets are its own control, not this trace's evidence.
 const UNUSED: &[&str] = &["packet"];
+
+impl LabFold {
+    /// A claim none of whose cases was asked for is left out. Where nothing was run, nothing is.
+    fn asked_for(&self, claim: &str) -> bool {
+        let about = |label: &str| label.starts_with("killed") == (claim == KILLED);
+        let mut labels = self.cases.logs().map(|log| log.label.as_str());
+        self.cases.last().is_none() || labels.any(about)
+    }
+}
 
 impl Fold for LabFold {
     fn item(&mut self, item: &Item) {
@@ -48,6 +57,7 @@ impl Fold for LabFold {
         let verdicts = judge::verdicts(&played, &skipped);
         let findings = verdicts
             .into_iter()
+            .filter(|verdict| self.asked_for(verdict.claim))
             .map(|verdict| finding(verdict, block.as_ref()))
             .collect();
         let mut ledger = tables::lab(&played);
