@@ -80,7 +80,8 @@ fn unread_with(stage: &Stage, family: Family, left: u64) -> Result<()> {
         return provoked(stage, Cause::UnreadData);
     }
     drop(peer);
-    await_state(stage, ends, &[cause::TIME_WAIT], false)?;
+    // How it ended is told by the wire and by what the peer read.
+    await_state(stage, ends, &ENDED, true)?;
     none_provoked(stage)
 }
 
