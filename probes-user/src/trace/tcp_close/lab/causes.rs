@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use super::FEW;
 use super::destroy::destroy;
 use super::ends::{
-    PORT, Pair, Window, await_resets, await_state, close, deliver, let_peer_read, note,
+    PORT, Pair, Window, await_resets, await_state, close, close_peer, deliver, let_peer_read, note,
     note_answer, operate, pair, set_linger, state,
 };
 use crate::lab::child::{Child, REAP_BUDGET, set_name};
@@ -76,8 +76,7 @@ pub fn killed_linger_zero(stage: &mut Stage, family: Family) -> Result<()> {
 pub fn killed_read(stage: &mut Stage, family: Family) -> Result<()> {
     let Pair { closer, peer, ends } = pair(stage, family, Window::Usual)?;
     kill_owner(stage, closer)?;
-    let_peer_read(stage, &peer)?;
-    drop(peer);
+    close_peer(stage, ends, peer)?;
     await_state(stage, ends, &[cause::TIME_WAIT], false)?;
     note(stage, &Provoked { cause: None })
 }

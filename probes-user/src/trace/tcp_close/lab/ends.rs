@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::net::sockopt;
 use serde_json::{Value, json};
 
+use super::super::cause::FIN_WAIT2;
 use super::super::marks::{Close, Closed, Ends, Got, Left, Read, Told, Wrote};
 use crate::lab::family::Family;
 use crate::lab::script::Stage;
@@ -289,6 +290,17 @@ pub fn await_state(stage: &Stage, ends: Ends, wanted: &[u8], gone: bool) -> Resu
             Ok((there || gone && found.is_empty()).then_some(found))
         },
     )
+}
+
+/// Reads until the closer's FIN and closes the peer, when the FIN has been acknowledged.
+///
+/// Sooner, the peer's own FIN could overtake that acknowledgement on another processor: TIME_WAIT answers a
+/// segment so old, and the answer finds no socket any more, whose RST ends TIME_WAIT (RFC 1337; seen on 7.2).
+pub fn close_peer(stage: &Stage, ends: Ends, peer: TcpStream) -> Result<()> {
+    let_peer_read(stage, &peer)?;
+    await_state(stage, ends, &[FIN_WAIT2], false)?;
+    drop(peer);
+    Ok(())
 }
 
 /// Says what is left of the closer.
