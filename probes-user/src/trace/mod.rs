@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod epoll_herd;
 pub mod herd;
 pub mod reuse_port;
+pub mod rules;
 pub mod scripted;
 pub mod syn_queue;
 pub mod syn_retry;

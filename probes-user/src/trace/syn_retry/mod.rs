@@ -15,6 +15,7 @@ use serde_json::json;
 use super::backoff::pace::{Asked, OPTIONS};
 use crate::evidence::Claim;
 use crate::lab::Lab;
+use crate::trace::scripted::JudgedAtEnd;
 use crate::trace::{Context, Fold, LabOption, LabOptions, Trace, Watching};
 
 pub const SCHEDULE: &str = "syn-retry/schedule";
@@ -106,6 +107,6 @@ impl Trace for SynRetry {
     }
 
     fn fold(&self, _context: &Context) -> Box<dyn Fold> {
-        Box::new(fold::SynFold::default())
+        Box::new(JudgedAtEnd::by(fold::judge))
     }
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::backoff::pace::{Asked, OPTIONS};
 use crate::evidence::Claim;
 use crate::lab::Lab;
+use crate::trace::scripted::JudgedAtEnd;
 use crate::trace::{Context, Fold, LabOption, LabOptions, Trace, Watching};
 
 pub const RESENDS: &str = "synack-retry/resends";
@@ -109,6 +110,6 @@ impl Trace for SynackRetry {
     }
 
     fn fold(&self, _context: &Context) -> Box<dyn Fold> {
-        Box::new(fold::SynackFold::default())
+        Box::new(JudgedAtEnd::by(fold::judge))
     }
 }
