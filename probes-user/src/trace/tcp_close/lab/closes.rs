@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::ends::{
-    Closing, Pair, Window, await_resets, await_state, close, close_peer, deliver, let_peer_read,
-    note, note_answer, note_left, pair, set_linger, state, unread, write,
+    Closing, Pair, Window, await_reset, await_resets, await_state, close, close_peer, deliver,
+    let_peer_read, note, note_answer, note_left, pair, set_linger, unread, write,
 };
 use super::{FEW, HOLD, LINGER_LONG, LINGER_SHORT, MANY};
 use crate::lab::script::Stage;
@@ -133,9 +133,7 @@ fn discard(stage: &Stage, family: Family, write_first: bool) -> Result<()> {
     deliver(stage, &closer, &peer, FEW)?;
     set_linger(&closer, Some(std::time::Duration::ZERO))?;
     close(stage, closer)?;
-    stage.wait("the RST has reached the peer", || {
-        Ok((state(&peer)? == cause::CLOSE).then_some(()))
-    })?;
+    await_reset(stage, &peer)?;
     if write_first {
         note_answer(stage, "write", &peer.write(b"?"));
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::net::sockopt;
 use serde_json::{Value, json};
 
-use super::super::cause::FIN_WAIT2;
+use super::super::cause::{CLOSE, FIN_WAIT2};
 use super::super::marks::{Close, Closed, Ends, Got, Left, Read, Told, Wrote};
 use crate::lab::family::Family;
 use crate::lab::script::Stage;
@@ -317,6 +317,13 @@ pub fn await_resets(stage: &Stage, count: u64) -> Result<()> {
             .get(RSTS)
             .is_some_and(|rule| rule.matched >= count)
             .then_some(()))
+    })
+}
+
+/// Waits until a RST has come to this end: closed before, its FIN would find no socket and be answered by another.
+pub fn await_reset(stage: &Stage, end: &TcpStream) -> Result<()> {
+    stage.wait("the RST has come", || {
+        Ok((state(end)? == CLOSE).then_some(()))
     })
 }
 
