@@ -48,6 +48,7 @@ pub fn command() -> Command {
         .subcommand(check::CheckArgs::augment_args(
             Command::new("check")
                 .about("Run every lab and compare with what is known of this kernel")
+                .after_help(check::EXAMPLES)
                 .display_order(100),
         ))
         .subcommands(look::commands())

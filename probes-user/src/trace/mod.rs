@@ -260,6 +260,10 @@ pub trait Trace: Sync {
         false
     }
     fn watching(&self) -> Watching;
+    /// Are its numbers times and costs, which another lab beside it would change?
+    fn alone(&self) -> bool {
+        false
+    }
     /// The doc page, printed by `probes explain`.
     fn page(&self) -> &'static str;
     /// # Errors

@@ -7,6 +7,7 @@ mod accept_queue;
 mod accounts;
 mod bad_input;
 mod breaking;
+mod check;
 mod commands;
 mod files;
 mod herding;
@@ -33,7 +34,9 @@ pub const TESTS: &[Test] = tests![
         a_timeline_shows_client_softirq_and_workers;
     readme: its_commands_work;
     labs: accept_herd_settles_every_claim, epoll_herd_settles_every_claim, eight_workers_settle_every_claim_too,
-        both_labs_settle_every_claim_beside_noise (600), check_finds_what_is_known_of_this_kernel (900);
+        both_labs_settle_every_claim_beside_noise (600);
+    check: it_finds_what_is_known_of_this_kernel (900), what_one_run_wrote_down_the_next_meets,
+        interrupted_it_says_what_it_knows, killed_it_leaves_no_lab_behind;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
     accounts: accept_herd_costs_are_the_kernels_own, epoll_herd_costs_are_the_kernels_own;
     reuse_port: its_claims_are_settled_on_both_families, its_claims_are_settled_beside_noise,

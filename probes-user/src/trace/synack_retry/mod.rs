@@ -25,6 +25,7 @@ pub const ESTABLISHED: &str = "synack-retry/client-thinks-established";
 static CLAIMS: [Claim; 2] = [
     Claim {
         id: RESENDS,
+        number: "waits_measured",
         statement: "A server that misses the final ACK sends its SYN-ACK again tcp_synack_retries times, after \
                     the initial timeout of 1 s and then after twice the last wait, and forgets the request one \
                     more such wait later.",
@@ -37,6 +38,7 @@ static CLAIMS: [Claim; 2] = [
     },
     Claim {
         id: ESTABLISHED,
+        number: "resets_before_write_count",
         statement: "All that time, and after the server has forgotten the request, the client holds the \
                     connection for established; nothing tells it otherwise until it writes.",
         holds_if: "on IPv4 and IPv6, connect() succeeds, TCP_INFO shows ESTABLISHED at every look while the \
