@@ -142,8 +142,10 @@ pub fn killed_it_leaves_no_lab_behind(ctx: &Ctx) -> Outcome {
     let lab = await_lab(&running, "epoll-herd");
     running.signal(Signal::KILL);
     let _killed = running.wait();
-    wait::until("the lab's process is gone", || {
-        procs::read(lab).is_none().then_some(())
+    wait::until("the lab's process has ended", || {
+        procs::read(lab)
+            .is_none_or(|proc| proc.zombie)
+            .then_some(())
     });
     Outcome::Pass
 }
