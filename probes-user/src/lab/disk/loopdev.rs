@@ -1,12 +1,15 @@
 //! A loop device that clears itself when nobody has it open any more.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::io::Errno;
+
+use super::Lack;
 
 const CONTROL: &str = "/dev/loop-control";
 /// Others take devices too: between "this one is free" and taking it.
@@ -56,8 +59,11 @@ impl LoopDevice {
             .read(true)
             .write(true)
             .open(CONTROL)
-            .map_err(|error| {
-                anyhow!("could not open {CONTROL}: {error}; try as root, or: modprobe loop")
+            .map_err(|error| match error.kind() {
+                ErrorKind::NotFound => {
+                    Lack(format!("there is no {CONTROL}; try: modprobe loop")).into()
+                }
+                _ => anyhow!("could not open {CONTROL}: {error}; try as root"),
             })?;
         for _ in 0..TRIES {
             let number = ioctl(control.as_fd(), LOOP_CTL_GET_FREE, 0)

@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use super::shared::await_fact;
 use loopdev::LoopDevice;
@@ -47,6 +47,18 @@ impl Fs {
     }
 }
 
+/// This machine or this kernel cannot make such a disk at all: why, and what would help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack(pub String);
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Lack {}
+
 /// Not `Send`: its mount is in the namespace of the thread that made it.
 pub struct Disk {
     fs: Fs,
@@ -65,7 +77,7 @@ impl Disk {
     /// No permission, no loop driver, no room, no mkfs, or this kernel lacks the file system; each said so.
     pub fn new(size: u64, fs: Fs) -> Result<Disk> {
         if let Some(lack) = lacks(fs) {
-            return Err(anyhow!(lack));
+            return Err(Lack(lack).into());
         }
         let device = LoopDevice::new(backing::file(size)?)?;
         let gone = AwaitGone::new(device.number());
