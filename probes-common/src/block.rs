@@ -209,7 +209,11 @@ pub const fn bucket(ns: u64) -> u32 {
     let power = 63 - us.leading_zeros();
     let step = (us >> (power - 2)) as u32 & 3;
     let at = (power - 1) * 4 + step;
-    if at < BUCKETS as u32 { at } else { BUCKETS as u32 - 1 }
+    if at < BUCKETS as u32 {
+        at
+    } else {
+        BUCKETS as u32 - 1
+    }
 }
 
 /// The smallest time in a bucket, µs.

@@ -11,8 +11,8 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::block::{
-    BlockRequest, CLASS_OTHER, Dirtier, Origin, REQ_OP_MASK, REQ_FUA, REQ_OP_WRITE, REQ_PREFLUSH, REQUESTS_FULL, Total, UNKNOWN_END,
-    class,
+    BlockRequest, CLASS_OTHER, Dirtier, Origin, REQ_FUA, REQ_OP_MASK, REQ_OP_WRITE, REQ_PREFLUSH,
+    REQUESTS_FULL, Total, UNKNOWN_END, class,
 };
 use probes_ebpf::again::Turn;
 use probes_ebpf::blocks::disk::{self, Disk};
@@ -102,20 +102,70 @@ impl Bio {
     }
 }
 
-twice!("block_bio_queue", block_bio_queue, block_bio_queue_again, bio_queue);
-twice!("block_bio_backmerge", block_bio_backmerge, block_bio_backmerge_again, backmerge);
-twice!("block_bio_frontmerge", block_bio_frontmerge, block_bio_frontmerge_again, frontmerge);
+twice!(
+    "block_bio_queue",
+    block_bio_queue,
+    block_bio_queue_again,
+    bio_queue
+);
+twice!(
+    "block_bio_backmerge",
+    block_bio_backmerge,
+    block_bio_backmerge_again,
+    backmerge
+);
+twice!(
+    "block_bio_frontmerge",
+    block_bio_frontmerge,
+    block_bio_frontmerge_again,
+    frontmerge
+);
 twice!("block_split", block_split, block_split_again, split);
-twice!("block_bio_remap", block_bio_remap, block_bio_remap_again, remap);
-twice!("block_bio_complete", block_bio_complete, block_bio_complete_again, bio_complete);
+twice!(
+    "block_bio_remap",
+    block_bio_remap,
+    block_bio_remap_again,
+    remap
+);
+twice!(
+    "block_bio_complete",
+    block_bio_complete,
+    block_bio_complete_again,
+    bio_complete
+);
 twice!("block_getrq", block_getrq, block_getrq_again, getrq);
 twice!("block_plug", block_plug, block_plug_again, plug);
 twice!("block_unplug", block_unplug, block_unplug_again, unplug);
-twice!("block_rq_insert", block_rq_insert, block_rq_insert_again, rq_insert);
-twice!("block_rq_merge", block_rq_merge, block_rq_merge_again, rq_merge);
-twice!("block_rq_issue", block_rq_issue, block_rq_issue_again, rq_issue);
-twice!("block_rq_requeue", block_rq_requeue, block_rq_requeue_again, rq_requeue);
-twice!("block_rq_complete", block_rq_complete, block_rq_complete_again, rq_complete);
+twice!(
+    "block_rq_insert",
+    block_rq_insert,
+    block_rq_insert_again,
+    rq_insert
+);
+twice!(
+    "block_rq_merge",
+    block_rq_merge,
+    block_rq_merge_again,
+    rq_merge
+);
+twice!(
+    "block_rq_issue",
+    block_rq_issue,
+    block_rq_issue_again,
+    rq_issue
+);
+twice!(
+    "block_rq_requeue",
+    block_rq_requeue,
+    block_rq_requeue_again,
+    rq_requeue
+);
+twice!(
+    "block_rq_complete",
+    block_rq_complete,
+    block_rq_complete_again,
+    rq_complete
+);
 twice!(
     "writeback_mark_inode_dirty",
     block_inode_dirty,
@@ -126,7 +176,13 @@ twice!(
 #[inline(always)]
 fn bio_queue(ctx: &BtfTracePointContext, turn: Turn) {
     let mut reads = Reads::new();
-    if let Some(bio) = Bio::of(&mut reads, ctx, config!(bio_argument), turn, hook::BIO_QUEUE) {
+    if let Some(bio) = Bio::of(
+        &mut reads,
+        ctx,
+        config!(bio_argument),
+        turn,
+        hook::BIO_QUEUE,
+    ) {
         disk::learn_queue(&mut reads, &bio.disk);
         bio.tally(Total::bios, 1);
         bio.tally(Total::bio_bytes, bio.bytes as u64);
@@ -421,7 +477,11 @@ fn ended(
     // SAFETY: reads the clock.
     let now = unsafe { bpf_ktime_get_ns() };
     finished(record, now);
-    let begun = if record.queued != 0 { record.queued } else { record.first_issued };
+    let begun = if record.queued != 0 {
+        record.queued
+    } else {
+        record.first_issued
+    };
     if now - begun >= slower_than() {
         let copy = *record;
         emit_as::<BlockRequest>(turn, |to| {

@@ -32,8 +32,7 @@ pub static BLOCK_ROWS: PerCpuHashMap<RowKey, Row> = PerCpuHashMap::with_max_entr
 pub static BLOCK_BLANK: Array<Row> = Array::with_max_entries(1, 0);
 /// Requests under way, by address.
 #[map]
-pub static BLOCK_REQUESTS: HashMap<u64, BlockRequest> =
-    HashMap::with_max_entries(REQUEST_LIMIT, 0);
+pub static BLOCK_REQUESTS: HashMap<u64, BlockRequest> = HashMap::with_max_entries(REQUEST_LIMIT, 0);
 /// Where the requests come from that were not yet seen as requests, by their first bio's address.
 #[map]
 pub static BLOCK_BIOS: LruHashMap<u64, Origin> = LruHashMap::with_max_entries(ORIGIN_LIMIT, 0);

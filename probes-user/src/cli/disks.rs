@@ -39,7 +39,11 @@ impl DiskArgs {
         if self.disk.is_empty() {
             return Ok(None);
         }
-        self.disk.iter().map(|name| device(name)).collect::<Result<_>>().map(Some)
+        self.disk
+            .iter()
+            .map(|name| device(name))
+            .collect::<Result<_>>()
+            .map(Some)
     }
 }
 
@@ -51,7 +55,9 @@ fn device(name: &str) -> Result<u32> {
     let numbers = numbers.and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
     match numbers {
         Some((major, minor)) if !plain.contains('/') => Ok(major << 20 | minor),
-        _ => usage(format!("no disk {name}: /sys/block lists them (whole disks, no partitions)")),
+        _ => usage(format!(
+            "no disk {name}: /sys/block lists them (whole disks, no partitions)"
+        )),
     }
 }
 

@@ -21,7 +21,10 @@ pub fn examples(trace: &dyn Trace) -> String {
         ],
         Watching::Disks => &[
             ("-p PID -d 10s", "watch a running server"),
-            ("--disk vda --slower 10ms -d 10s", "a disk, and the lives of its slow requests"),
+            (
+                "--disk vda --slower 10ms -d 10s",
+                "a disk, and the lives of its slow requests",
+            ),
         ],
     };
     let mut text = "Examples:".to_owned();

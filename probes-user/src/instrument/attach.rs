@@ -126,7 +126,10 @@ impl Setup<'_> {
             drop_has_sock: takes("kfree_skb", 4),
             accept_args: accept.map_or(0, |function| function.params),
             bio_argument: takes("block_bio_queue", 2),
-            dirty_pages_flag: self.facts.enumerator("I_DIRTY_PAGES").map_or(I_DIRTY_PAGES, |flag| flag as u32),
+            dirty_pages_flag: self
+                .facts
+                .enumerator("I_DIRTY_PAGES")
+                .map_or(I_DIRTY_PAGES, |flag| flag as u32),
             _pad: 0,
             timers: self.timers,
         }

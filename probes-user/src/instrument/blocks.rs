@@ -31,7 +31,10 @@ impl Times {
 
     /// For times one by one.
     pub fn add(&mut self, ns: u64) {
-        *self.steps.entry(probes_common::block::bucket(ns)).or_default() += 1;
+        *self
+            .steps
+            .entry(probes_common::block::bucket(ns))
+            .or_default() += 1;
         self.sum_ns += ns;
         self.max_ns = self.max_ns.max(ns);
     }
@@ -78,7 +81,7 @@ pub struct BlockRow {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocks {
     pub rows: Vec<BlockRow>,
-    totals: Vec<u64>,
+    pub(crate) totals: Vec<u64>,
 }
 
 impl Blocks {
@@ -168,7 +171,11 @@ impl BlockMaps {
             bail!("{} disks: at most {DISKS} can be followed", listed.len());
         }
         let mut filter = DiskFilter {
-            follow: if disks.is_some() { FOLLOW_LISTED } else { FOLLOW_ALL },
+            follow: if disks.is_some() {
+                FOLLOW_LISTED
+            } else {
+                FOLLOW_ALL
+            },
             slower_ns,
             ..DiskFilter::default()
         };
@@ -186,8 +193,12 @@ impl BlockMaps {
     /// The kernel's.
     pub fn read(&self) -> Result<Blocks> {
         Ok(Blocks {
-            rows: self.rows().context("could not read the times of requests")?,
-            totals: self.totals().context("could not read the totals of disks")?,
+            rows: self
+                .rows()
+                .context("could not read the times of requests")?,
+            totals: self
+                .totals()
+                .context("could not read the totals of disks")?,
         })
     }
 
@@ -197,7 +208,9 @@ impl BlockMaps {
             .map(|row| {
                 sys::map_lookup(self.totals.as_fd(), row, &mut value)?;
                 let cells = value.chunks_exact(8);
-                Ok(cells.map(|cell| cell.try_into().map_or(0, u64::from_ne_bytes)).sum())
+                Ok(cells
+                    .map(|cell| cell.try_into().map_or(0, u64::from_ne_bytes))
+                    .sum())
             })
             .collect()
     }
@@ -240,8 +253,10 @@ fn row(key: &[u8], value: &[u8]) -> BlockRow {
         row.requests += part.requests;
         row.bytes += part.bytes;
         row.comm = text(&part.comm);
-        row.queue.join(&times(&part.queue, part.queue_ns, part.queue_max));
-        row.device.join(&times(&part.device, part.device_ns, part.device_max));
+        row.queue
+            .join(&times(&part.queue, part.queue_ns, part.queue_max));
+        row.device
+            .join(&times(&part.device, part.device_ns, part.device_max));
     }
     row
 }
@@ -249,7 +264,9 @@ fn row(key: &[u8], value: &[u8]) -> BlockRow {
 fn times(buckets: &[u32; BUCKETS], sum_ns: u64, max_ns: u64) -> Times {
     let full = buckets.iter().enumerate().filter(|(_, count)| **count > 0);
     Times {
-        steps: full.map(|(at, count)| (at as u32, u64::from(*count))).collect(),
+        steps: full
+            .map(|(at, count)| (at as u32, u64::from(*count)))
+            .collect(),
         sum_ns,
         max_ns,
     }
@@ -280,7 +297,13 @@ mod tests {
 
     #[test]
     fn a_row_joins_the_parts_of_all_cpus() {
-        let key = RowKey { dev: 7 << 20, op: 1, tgid: 42, _pad: 0, cgroup: 1 };
+        let key = RowKey {
+            dev: 7 << 20,
+            op: 1,
+            tgid: 42,
+            _pad: 0,
+            cgroup: 1,
+        };
         let mut parts = [Row::EMPTY; 3];
         for (part, requests) in parts.iter_mut().zip([2_u64, 0, 3]) {
             part.requests = requests;
@@ -295,13 +318,19 @@ mod tests {
             bytes((&raw const key).cast(), size_of::<RowKey>()),
             bytes(parts.as_ptr().cast(), size_of_val(&parts)),
         );
-        assert_eq!((joined.requests, joined.bytes, joined.queue.count()), (5, 5 * 4096, 5));
+        assert_eq!(
+            (joined.requests, joined.bytes, joined.queue.count()),
+            (5, 5 * 4096, 5)
+        );
         assert_eq!((joined.device.max_ns, joined.comm.as_str()), (30, "dd"));
     }
 
     #[test]
     fn totals_between_two_looks_are_the_difference() {
-        let mut before = Blocks { totals: vec![0; TOTALS_LEN as usize], ..Blocks::default() };
+        let mut before = Blocks {
+            totals: vec![0; TOTALS_LEN as usize],
+            ..Blocks::default()
+        };
         let at = total_row(1, 1, Total::issues) as usize;
         before.totals[at] = 4;
         let mut after = before.clone();

@@ -377,11 +377,14 @@ pub static SURGEON: Instrument = Instrument {
 };
 
 static BLOCK_BIO_QUEUE_AGAIN: [Hook; 1] = [copy("block_bio_queue_again", "block_bio_queue")];
-static BLOCK_BIO_BACKMERGE_AGAIN: [Hook; 1] = [copy("block_bio_backmerge_again", "block_bio_backmerge")];
-static BLOCK_BIO_FRONTMERGE_AGAIN: [Hook; 1] = [copy("block_bio_frontmerge_again", "block_bio_frontmerge")];
+static BLOCK_BIO_BACKMERGE_AGAIN: [Hook; 1] =
+    [copy("block_bio_backmerge_again", "block_bio_backmerge")];
+static BLOCK_BIO_FRONTMERGE_AGAIN: [Hook; 1] =
+    [copy("block_bio_frontmerge_again", "block_bio_frontmerge")];
 static BLOCK_SPLIT_AGAIN: [Hook; 1] = [copy("block_split_again", "block_split")];
 static BLOCK_BIO_REMAP_AGAIN: [Hook; 1] = [copy("block_bio_remap_again", "block_bio_remap")];
-static BLOCK_BIO_COMPLETE_AGAIN: [Hook; 1] = [copy("block_bio_complete_again", "block_bio_complete")];
+static BLOCK_BIO_COMPLETE_AGAIN: [Hook; 1] =
+    [copy("block_bio_complete_again", "block_bio_complete")];
 static BLOCK_GETRQ_AGAIN: [Hook; 1] = [copy("block_getrq_again", "block_getrq")];
 static BLOCK_PLUG_AGAIN: [Hook; 1] = [copy("block_plug_again", "block_plug")];
 static BLOCK_UNPLUG_AGAIN: [Hook; 1] = [copy("block_unplug_again", "block_unplug")];

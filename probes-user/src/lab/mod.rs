@@ -69,7 +69,10 @@ pub trait KernelView: Send + Sync {
     /// # Errors
     /// The trace does not ask for the instrument `block`.
     fn follow_disks(&self, disks: &[u32]) -> Result<()> {
-        bail!("cannot follow {} disks: the trace does not ask for the instrument block", disks.len())
+        bail!(
+            "cannot follow {} disks: the trace does not ask for the instrument block",
+            disks.len()
+        )
     }
     /// What the instrument `block` has counted since it was loaded.
     ///

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use probes_common::block::BlockRequest;
 use probes_common::event::{
     DataReady, Exec, Exit, Fork, Header, Kind, Payload, SockState, Switch, SysEnter, SysExit,
     WaitWake, Wakeup, Waking,
 };
-use probes_common::block::BlockRequest;
 use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,

@@ -58,7 +58,9 @@ impl Disks {
             groups: self.followed.is_some().then(|| self.groups.clone()),
             blocks,
         };
-        let mark = counted.to_mark(monotonic_ns()).context("could not write a mark")?;
+        let mark = counted
+            .to_mark(monotonic_ns())
+            .context("could not write a mark")?;
         run.started.pump.mark(mark);
         Ok(())
     }

@@ -49,7 +49,10 @@ impl Carried {
 
     /// How many were asked for before anybody needed them.
     pub fn ahead(&self) -> u64 {
-        let ahead = self.requests.iter().filter(|its| its.flags & REQ_RAHEAD != 0);
+        let ahead = self
+            .requests
+            .iter()
+            .filter(|its| its.flags & REQ_RAHEAD != 0);
         ahead.count() as u64
     }
 
@@ -196,7 +199,9 @@ fn checks(totals: &Totals, requests: &[BlockRequest], parts: &[Carried]) -> Vec<
         books(&mut checks, totals, requests, class, names);
     }
     let sum = |names: &[&str], of: &dyn Fn(&Part) -> u64| -> u64 {
-        let chosen = parts.iter().filter(|its| names.contains(&its.part.name.as_str()));
+        let chosen = parts
+            .iter()
+            .filter(|its| names.contains(&its.part.name.as_str()));
         chosen.map(|its| of(&its.part)).sum()
     };
     let writes = [SEQUENTIAL_WRITES, DIRECT_WRITES, WRITERS];
@@ -215,7 +220,11 @@ fn checks(totals: &Totals, requests: &[BlockRequest], parts: &[Carried]) -> Vec<
     };
     checks.push(Check {
         what: "bytes the reader had read = /proc/PID/io read_bytes",
-        ours: requests.iter().filter(of_reader).map(|its| u64::from(its.bytes)).sum(),
+        ours: requests
+            .iter()
+            .filter(of_reader)
+            .map(|its| u64::from(its.bytes))
+            .sum(),
         witness: sum(&reads, &|part| part.charged),
     });
     checks
@@ -273,18 +282,30 @@ fn conservation(checks: &mut Vec<Check>, totals: &Totals, class: u32, names: Nam
     let issued = its.get(Total::issues) - its.get(Total::requeues).min(its.get(Total::issues));
     let mut equal = |at: usize, ours: u64, witness: u64| {
         let what = names[at];
-        checks.push(Check { what, ours, witness });
+        checks.push(Check {
+            what,
+            ours,
+            witness,
+        });
     };
     if its.get(Total::requeues) == 0 {
         equal(0, its.get(Total::bio_bytes), its.get(Total::issued_bytes));
-        equal(1, its.get(Total::issued_bytes), its.get(Total::completed_bytes));
+        equal(
+            1,
+            its.get(Total::issued_bytes),
+            its.get(Total::completed_bytes),
+        );
     }
     equal(
         2,
         its.get(Total::bios) + its.get(Total::splits),
         its.merged_bios() + its.get(Total::getrqs),
     );
-    equal(3, its.get(Total::getrqs), issued + its.get(Total::rq_merges));
+    equal(
+        3,
+        its.get(Total::getrqs),
+        issued + its.get(Total::rq_merges),
+    );
     equal(4, issued, its.get(Total::completions));
 }
 
@@ -303,7 +324,11 @@ fn books(
     let told = requests.iter().filter(own);
     let mut equal = |at: usize, ours: u64, witness: u64| {
         let what = names[at];
-        checks.push(Check { what, ours, witness });
+        checks.push(Check {
+            what,
+            ours,
+            witness,
+        });
     };
     // Of /sys/block/X/stat: reads, merged, sectors, ms; then the same of writes.
     let column = if class == CLASS_READ { 0 } else { 4 };
@@ -311,8 +336,16 @@ fn books(
     equal(5, told.clone().count() as u64, its.get(Total::completions));
     equal(6, its.get(Total::completed_bytes), stat(2) * SECTOR);
     let (least, most) = (told.clone().filter(plain).count(), told.count());
-    let flushes = if class == CLASS_WRITE { others(totals) } else { 0 };
-    equal(7, stat(0).clamp(least as u64, most as u64 + flushes), stat(0));
+    let flushes = if class == CLASS_WRITE {
+        others(totals)
+    } else {
+        0
+    };
+    equal(
+        7,
+        stat(0).clamp(least as u64, most as u64 + flushes),
+        stat(0),
+    );
     equal(8, its.merged_bios() + its.get(Total::rq_merges), stat(1));
 }
 

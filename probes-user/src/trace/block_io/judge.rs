@@ -57,10 +57,7 @@ fn finding(
 }
 
 /// On all disks. What one disk refutes is refuted, whatever the others lack.
-fn whole(
-    cases: &Cases,
-    rule: fn(&Facts) -> Judged,
-) -> (ClaimResult, String, Map<String, Value>) {
+fn whole(cases: &Cases, rule: fn(&Facts) -> Judged) -> (ClaimResult, String, Map<String, Value>) {
     let (mut said, mut numbers) = (Vec::new(), Map::new());
     let (mut holds, mut unfit, mut lacking) = (true, None, None);
     for (label, facts) in cases {
@@ -80,7 +77,9 @@ fn whole(
             Ok((one, because, its)) => {
                 holds &= one;
                 said.push(format!("{label}: {because}"));
-                let named = its.into_iter().map(|(key, value)| (format!("{label}_{key}"), value));
+                let named = its
+                    .into_iter()
+                    .map(|(key, value)| (format!("{label}_{key}"), value));
                 numbers.extend(named);
             }
         }
@@ -99,7 +98,9 @@ fn whole(
 }
 
 fn numbers(of: &[(&str, u64)]) -> Map<String, Value> {
-    let named = of.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+    let named = of
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)));
     named.collect()
 }
 
@@ -122,7 +123,11 @@ fn merges(facts: &Facts) -> Judged {
     single(facts.one(DIRECT_WRITES)?)?;
     let its = facts.one(SEQUENTIAL_WRITES)?;
     if its.bytes() != its.part.bytes {
-        return Err(format!("{} of {} bytes were carried", its.bytes(), its.part.bytes));
+        return Err(format!(
+            "{} of {} bytes were carried",
+            its.bytes(),
+            its.part.bytes
+        ));
     }
     let because = format!(
         "{} writes left in {} requests of up to {} KiB",
@@ -144,7 +149,10 @@ fn reads_ahead(facts: &Facts) -> Judged {
     let (first, rest) = (facts.one(FIRST_READ)?, facts.one(SEQUENTIAL_READS)?);
     let read = first.part.bytes + rest.part.bytes;
     if first.bytes() < PAGE || first.bytes() + rest.bytes() < read {
-        return Err(format!("{} of {read} bytes came from the disk", first.bytes() + rest.bytes()));
+        return Err(format!(
+            "{} of {read} bytes came from the disk",
+            first.bytes() + rest.bytes()
+        ));
     }
     let because = format!(
         "the first {} KiB brought in {}, {} reads took {} requests",
@@ -171,12 +179,22 @@ fn true_dirtier(facts: &Facts) -> Judged {
         writers += 1;
         if its.bytes() != its.part.bytes {
             let (carried, wrote) = (its.bytes(), its.part.bytes);
-            return Err(format!("{carried} of {wrote} bytes of {} were carried", its.part.comm));
+            return Err(format!(
+                "{carried} of {wrote} bytes of {} were carried",
+                its.part.comm
+            ));
         }
         requests += its.count();
-        let not_named = its.requests.iter().filter(|r| r.dirtier.pid != its.part.pid);
+        let not_named = its
+            .requests
+            .iter()
+            .filter(|r| r.dirtier.pid != its.part.pid);
         wrong += not_named.count();
-        own += its.requests.iter().filter(|r| r.submitter.pid == its.part.pid).count();
+        own += its
+            .requests
+            .iter()
+            .filter(|r| r.submitter.pid == its.part.pid)
+            .count();
         submitters.extend(its.names(|request| request.submitter.comm));
     }
     if requests == 0 {

@@ -8,7 +8,10 @@ use crate::evidence::ledger::{Ledger, Table};
 pub fn ledger(cases: &[&Facts], remarks: Vec<String>) -> Ledger {
     let tables = [parts(cases), life(cases), counted(cases), checks(cases)];
     Ledger {
-        tables: tables.into_iter().filter(|table| !table.rows.is_empty()).collect(),
+        tables: tables
+            .into_iter()
+            .filter(|table| !table.rows.is_empty())
+            .collect(),
         remarks,
         ..Ledger::default()
     }

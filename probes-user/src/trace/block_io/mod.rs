@@ -171,7 +171,10 @@ impl Fold for LabFold {
             .logs()
             .map(|log| (log.label.clone(), facts::read(log)))
             .collect();
-        let whole: Vec<&Facts> = cases.iter().filter_map(|(_, its)| its.as_ref().ok()).collect();
+        let whole: Vec<&Facts> = cases
+            .iter()
+            .filter_map(|(_, its)| its.as_ref().ok())
+            .collect();
         let remarks = self.cases.remark().into_iter().collect();
         Outcome {
             ledger: ledger::ledger(&whole, remarks),

@@ -153,7 +153,8 @@ impl Scene<'_> {
         let calls = self.size / PAGE;
         for call in 0..calls {
             self.stage.check()?;
-            file.write_all_at(&page, call * PAGE).context("could not write")?;
+            file.write_all_at(&page, call * PAGE)
+                .context("could not write")?;
         }
         file.sync_all().context("could not synchronise")?;
         self.settle()?;
@@ -169,7 +170,8 @@ impl Scene<'_> {
         let phase = self.act(DIRECT_WRITES);
         for call in 0..SINGLE {
             let page = &buffer[from..from + PAGE as usize];
-            file.write_all_at(page, call * PAGE).context("could not write past the cache")?;
+            file.write_all_at(page, call * PAGE)
+                .context("could not write past the cache")?;
         }
         self.settle()?;
         let charged = charged("write_bytes")? - before;
@@ -190,7 +192,8 @@ impl Scene<'_> {
         let calls = self.size.min(READ) / PAGE;
         for call in 1..calls {
             self.stage.check()?;
-            file.read_exact_at(&mut page, call * PAGE).context("could not read")?;
+            file.read_exact_at(&mut page, call * PAGE)
+                .context("could not read")?;
         }
         self.settle()?;
         let charged = charged("read_bytes")? - first;
@@ -206,7 +209,8 @@ impl Scene<'_> {
         let phase = self.act(RANDOM_READS);
         for call in 0..SINGLE {
             let at = call * STRIDE * PAGE;
-            file.read_exact_at(&mut page, at).context("could not read")?;
+            file.read_exact_at(&mut page, at)
+                .context("could not read")?;
         }
         self.settle()?;
         let charged = charged("read_bytes")? - before;
@@ -267,7 +271,9 @@ impl Scene<'_> {
         let account = fs::read_to_string(format!("/proc/{}/io", child.pid()))?;
         let charged = field(&account, "write_bytes")?;
         rustix::io::write(&release, &[1]).context("a writer is gone")?;
-        child.wait(Duration::from_secs(10)).context("a writer hangs")?;
+        child
+            .wait(Duration::from_secs(10))
+            .context("a writer hangs")?;
         Ok(Part {
             pid: child.pid(),
             comm: name.to_string_lossy().into_owned(),
@@ -281,7 +287,10 @@ fn part(name: &str, phase: u32, ino: u64, calls: u64, charged: u64) -> Part {
     Part {
         name: name.to_owned(),
         phase,
-        pid: rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(),
+        pid: rustix::thread::gettid()
+            .as_raw_nonzero()
+            .get()
+            .unsigned_abs(),
         comm: "script".to_owned(),
         ino,
         calls,
@@ -303,7 +312,8 @@ fn aligned(byte: u8) -> (Vec<u8>, usize) {
 
 /// What the calling thread is charged with so far.
 fn charged(name: &str) -> Result<u64> {
-    let account = fs::read_to_string("/proc/thread-self/io").context("no accounts of this thread")?;
+    let account =
+        fs::read_to_string("/proc/thread-self/io").context("no accounts of this thread")?;
     field(&account, name)
 }
 
@@ -314,4 +324,3 @@ fn field(account: &str, name: &str) -> Result<u64> {
     });
     value.with_context(|| format!("no {name} in the account"))
 }
-

@@ -46,7 +46,9 @@ impl Counted {
     }
 
     fn follows(&self, tgid: u32) -> bool {
-        self.groups.as_ref().is_none_or(|groups| groups.contains(&tgid))
+        self.groups
+            .as_ref()
+            .is_none_or(|groups| groups.contains(&tgid))
     }
 }
 
@@ -75,7 +77,8 @@ impl WatchFold {
     }
 
     fn keep_slowest(&mut self) {
-        self.slow.sort_by_key(|(ended, its)| std::cmp::Reverse(ended - begun(its).min(*ended)));
+        self.slow
+            .sort_by_key(|(ended, its)| std::cmp::Reverse(ended - begun(its).min(*ended)));
         self.dropped += self.slow.len().saturating_sub(SHOWN) as u64;
         self.slow.truncate(SHOWN);
     }
@@ -89,7 +92,9 @@ impl WatchFold {
         ledger.remarks.extend(self.counted.blocks.overflow());
         if self.dropped > 0 {
             let more = self.dropped;
-            ledger.remarks.push(format!("{more} slow requests more, none of them slower"));
+            ledger
+                .remarks
+                .push(format!("{more} slow requests more, none of them slower"));
         }
         ledger
     }
@@ -98,7 +103,13 @@ impl WatchFold {
     fn disks(&self) -> Table {
         let mut table = latency("disks", "Requests by disk and operation, times in µs", &[]);
         let mut sums: BTreeMap<(u32, u32), (u64, u64, Times, Times)> = BTreeMap::new();
-        for row in self.counted.blocks.rows.iter().filter(|row| self.counted.follows(row.tgid)) {
+        for row in self
+            .counted
+            .blocks
+            .rows
+            .iter()
+            .filter(|row| self.counted.follows(row.tgid))
+        {
             let sum = sums.entry((row.dev, row.op)).or_default();
             sum.0 += row.requests;
             sum.1 += row.bytes;
@@ -115,7 +126,8 @@ impl WatchFold {
 
     fn owners(&self) -> Table {
         let own = [("process", "process"), ("pid", "pid"), ("cgroup", "cgroup")];
-        let title = "Requests by disk, operation and owner (who made written pages dirty), times in µs";
+        let title =
+            "Requests by disk, operation and owner (who made written pages dirty), times in µs";
         let mut table = latency("owners", title, &own);
         let mut rows: Vec<_> = self.counted.blocks.rows.iter().collect();
         rows.retain(|row| self.counted.follows(row.tgid));
@@ -159,11 +171,13 @@ impl WatchFold {
     }
 
     fn life(&self, ended: u64, its: &BlockRequest) -> Vec<Value> {
-        let us = |from: u64, to: u64| {
-            (from > 0 && to > 0).then(|| to.saturating_sub(from) / 1000)
-        };
+        let us = |from: u64, to: u64| (from > 0 && to > 0).then(|| to.saturating_sub(from) / 1000);
         // Not inserted: it went straight to the driver.
-        let first = if its.inserted > 0 { its.inserted } else { its.first_issued };
+        let first = if its.inserted > 0 {
+            its.inserted
+        } else {
+            its.first_issued
+        };
         vec![
             json!(self.counted.name(its.dev)),
             json!(flags(its.flags)),
