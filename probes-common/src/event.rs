@@ -89,6 +89,8 @@ kinds! {
     Packet = 48 => crate::tcp::Packet,
     /// Function probes of the handshake.
     Handshake = 49 => crate::tcp::Handshake,
+    /// A request of a block device, at its end.
+    BlockRequest = 56 => crate::block::BlockRequest,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

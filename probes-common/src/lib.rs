@@ -4,6 +4,7 @@
 //! size-asserted, because the bytes cross the kernel boundary and are stored in recordings.
 #![no_std]
 
+pub mod block;
 pub mod config;
 pub mod control;
 pub mod event;

@@ -142,4 +142,33 @@ offsets! {
     /// FIN_WAIT2 or TIME_WAIT: its `skc_state` says TIME_WAIT in both.
     tw_substate: "inet_timewait_sock.tw_substate",
     req_timer: "request_sock.rsk_timer",
+    folio_mapping: "folio.mapping" | "page.mapping",
+    /// Of a tail page: where its head is.
+    page_compound_head: "page.compound_head" | "page.compound_info",
+    mapping_host: "address_space.host",
+    inode_ino: "inode.i_ino",
+    inode_rdev: "inode.i_rdev",
+    inode_mapping: "inode.i_mapping",
+    inode_sb: "inode.i_sb",
+    sb_dev: "super_block.s_dev",
+    bio_opf: "bio.bi_opf",
+    bio_size: "bio.bi_iter.bi_size",
+    bio_io_vec: "bio.bi_io_vec",
+    bio_idx: "bio.bi_iter.bi_idx",
+    bvec_page: "bio_vec.bv_page",
+    /// Up to 5.11.
+    bio_disk: "bio.bi_disk",
+    bio_bdev: "bio.bi_bdev",
+    bdev_disk: "block_device.bd_disk",
+    disk_major: "gendisk.major",
+    disk_first_minor: "gendisk.first_minor",
+    disk_queue: "gendisk.queue",
+    rq_queue: "request.q",
+    /// Up to 5.16; since 5.15 the queue knows its disk.
+    rq_disk: "request.rq_disk",
+    queue_disk: "request_queue.disk",
+    rq_flags: "request.cmd_flags",
+    rq_sector: "request.__sector",
+    rq_len: "request.__data_len",
+    rq_bio: "request.bio",
 }

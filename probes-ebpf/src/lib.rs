@@ -6,6 +6,7 @@
 #![feature(asm_experimental_arch)]
 
 pub mod again;
+pub mod blocks;
 pub mod emit;
 pub mod filter;
 pub mod globals;

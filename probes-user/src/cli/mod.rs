@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod check;
+pub mod disks;
 pub mod docs;
 pub mod look;
 pub mod output;

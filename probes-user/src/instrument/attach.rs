@@ -21,6 +21,9 @@ use crate::render::report::HookReport;
 /// A function of the kernel that stands for its recursion guard on tracepoint programs.
 pub const GUARD: &str = "bpf_prog_inc_misses_counter";
 
+/// Where it is no enumerator (up to 6.16) it is a macro, and always was this.
+const I_DIRTY_PAGES: u32 = 1 << 2;
+
 /// Takes rungs away, for tests and for looking at the ladder: `sched_waking` or `sched_waking:tp_btf`.
 #[derive(Debug, Clone, Default)]
 pub struct Without(Vec<(String, Option<Rung>)>);
@@ -122,6 +125,11 @@ impl Setup<'_> {
             drop_has_reason: takes("kfree_skb", 3),
             drop_has_sock: takes("kfree_skb", 4),
             accept_args: accept.map_or(0, |function| function.params),
+            bio_argument: takes("block_bio_queue", 2),
+            dirty_pages_flag: self
+                .facts
+                .enumerator("I_DIRTY_PAGES")
+                .map_or(I_DIRTY_PAGES, |flag| flag as u32),
             _pad: 0,
             timers: self.timers,
         }

@@ -129,6 +129,22 @@ static DESTROY_AGAIN: [Hook; 1] = [copy("tcp_destroy_sock_again", "tcp_destroy_s
 static ERROR_AGAIN: [Hook; 1] = [copy("inet_sk_error_report_again", "inet_sk_error_report")];
 static DROP_AGAIN: [Hook; 1] = [copy("kfree_skb_again", "kfree_skb")];
 
+/// A hook whose tracepoint bears another name than its program.
+const fn named(
+    program: &'static str,
+    symbol: &'static str,
+    again: &'static [Hook],
+    lost_without: &'static str,
+) -> Hook {
+    Hook {
+        program,
+        symbol,
+        ladder: TRACEPOINT,
+        lost_without,
+        again,
+    }
+}
+
 const fn function(
     program: &'static str,
     symbol: &'static str,
@@ -360,9 +376,115 @@ pub static SURGEON: Instrument = Instrument {
     )],
 };
 
+static BLOCK_BIO_QUEUE_AGAIN: [Hook; 1] = [copy("block_bio_queue_again", "block_bio_queue")];
+static BLOCK_BIO_BACKMERGE_AGAIN: [Hook; 1] =
+    [copy("block_bio_backmerge_again", "block_bio_backmerge")];
+static BLOCK_BIO_FRONTMERGE_AGAIN: [Hook; 1] =
+    [copy("block_bio_frontmerge_again", "block_bio_frontmerge")];
+static BLOCK_SPLIT_AGAIN: [Hook; 1] = [copy("block_split_again", "block_split")];
+static BLOCK_BIO_REMAP_AGAIN: [Hook; 1] = [copy("block_bio_remap_again", "block_bio_remap")];
+static BLOCK_BIO_COMPLETE_AGAIN: [Hook; 1] =
+    [copy("block_bio_complete_again", "block_bio_complete")];
+static BLOCK_GETRQ_AGAIN: [Hook; 1] = [copy("block_getrq_again", "block_getrq")];
+static BLOCK_PLUG_AGAIN: [Hook; 1] = [copy("block_plug_again", "block_plug")];
+static BLOCK_UNPLUG_AGAIN: [Hook; 1] = [copy("block_unplug_again", "block_unplug")];
+static BLOCK_RQ_INSERT_AGAIN: [Hook; 1] = [copy("block_rq_insert_again", "block_rq_insert")];
+static BLOCK_RQ_MERGE_AGAIN: [Hook; 1] = [copy("block_rq_merge_again", "block_rq_merge")];
+static BLOCK_RQ_ISSUE_AGAIN: [Hook; 1] = [copy("block_rq_issue_again", "block_rq_issue")];
+static BLOCK_RQ_REQUEUE_AGAIN: [Hook; 1] = [copy("block_rq_requeue_again", "block_rq_requeue")];
+static BLOCK_RQ_COMPLETE_AGAIN: [Hook; 1] = [copy("block_rq_complete_again", "block_rq_complete")];
+static INODE_DIRTY_AGAIN: [Hook; 1] = [copy(
+    "block_inode_dirty_again",
+    "writeback_mark_inode_dirty",
+)];
+
+pub static BLOCK: Instrument = Instrument {
+    name: "block",
+    question: "What became of each request of a disk, how long did it wait and work, and whose was it?",
+    object: object!("block"),
+    hooks: &[
+        twice(
+            "block_bio_queue",
+            &BLOCK_BIO_QUEUE_AGAIN,
+            "what was asked of a disk is not known",
+        ),
+        twice(
+            "block_bio_backmerge",
+            &BLOCK_BIO_BACKMERGE_AGAIN,
+            "merges are seen only as fewer requests",
+        ),
+        twice(
+            "block_bio_frontmerge",
+            &BLOCK_BIO_FRONTMERGE_AGAIN,
+            "merges are seen only as fewer requests",
+        ),
+        twice(
+            "block_split",
+            &BLOCK_SPLIT_AGAIN,
+            "splits are seen only as more requests",
+        ),
+        twice(
+            "block_bio_remap",
+            &BLOCK_BIO_REMAP_AGAIN,
+            "how much came through partitions and mappers is not known",
+        ),
+        twice(
+            "block_bio_complete",
+            &BLOCK_BIO_COMPLETE_AGAIN,
+            "bios that drivers end themselves are not seen",
+        ),
+        twice(
+            "block_getrq",
+            &BLOCK_GETRQ_AGAIN,
+            "who submitted a request, and when, is known only from its insertion on",
+        ),
+        twice(
+            "block_plug",
+            &BLOCK_PLUG_AGAIN,
+            "how requests were held back for merging is not seen",
+        ),
+        twice(
+            "block_unplug",
+            &BLOCK_UNPLUG_AGAIN,
+            "how requests were held back for merging is not seen",
+        ),
+        twice(
+            "block_rq_insert",
+            &BLOCK_RQ_INSERT_AGAIN,
+            "when a request came to the scheduler is not known",
+        ),
+        twice(
+            "block_rq_merge",
+            &BLOCK_RQ_MERGE_AGAIN,
+            "merges are seen only as fewer requests",
+        ),
+        twice(
+            "block_rq_issue",
+            &BLOCK_RQ_ISSUE_AGAIN,
+            "nothing says when a request went to the driver",
+        ),
+        twice(
+            "block_rq_requeue",
+            &BLOCK_RQ_REQUEUE_AGAIN,
+            "requests that the driver gave back look slow",
+        ),
+        twice(
+            "block_rq_complete",
+            &BLOCK_RQ_COMPLETE_AGAIN,
+            "nothing says when a request was done",
+        ),
+        named(
+            "block_inode_dirty",
+            "writeback_mark_inode_dirty",
+            &INODE_DIRTY_AGAIN,
+            "who dirtied what a kernel worker writes back is not known",
+        ),
+    ],
+};
+
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[
-    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON,
+    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON, &BLOCK,
 ];
 
 /// The hook of this program, with its instrument.

@@ -1,6 +1,7 @@
 //! Instruments: BPF objects loaded, attached down a ladder, filtered in the kernel, read without wakeups.
 
 pub mod attach;
+pub mod blocks;
 pub mod counters;
 pub mod hook;
 pub mod lock;

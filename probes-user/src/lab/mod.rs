@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
+use crate::instrument::blocks::Blocks;
 use crate::stream::Mark;
 
 pub mod account;
@@ -13,11 +14,13 @@ pub mod cgroup;
 pub mod chain;
 pub mod child;
 pub mod command;
+pub mod disk;
 pub mod family;
 pub mod first_timeout;
 pub mod herd;
 pub mod inject;
 pub mod link;
+pub mod memory_group;
 pub mod netlink;
 pub mod netns;
 pub mod queue;
@@ -60,6 +63,23 @@ pub trait KernelView: Send + Sync {
     /// As for `operate`.
     fn rule_counts(&self) -> Result<Vec<surgeon::Counts>> {
         bail!("no surgeon: the trace does not ask for one")
+    }
+    /// Follows the requests of these disks (the kernel's `dev_t`), each sent when it is done.
+    ///
+    /// # Errors
+    /// The trace does not ask for the instrument `block`.
+    fn follow_disks(&self, disks: &[u32]) -> Result<()> {
+        bail!(
+            "cannot follow {} disks: the trace does not ask for the instrument block",
+            disks.len()
+        )
+    }
+    /// What the instrument `block` has counted since it was loaded.
+    ///
+    /// # Errors
+    /// As for `follow_disks`.
+    fn blocks(&self) -> Result<Blocks> {
+        bail!("no counts of disks: the trace does not ask for the instrument block")
     }
 }
 

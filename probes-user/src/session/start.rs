@@ -11,6 +11,7 @@ use probes_common::config::TIMER_FUNCTIONS;
 use super::RunOptions;
 use super::pump::Pump;
 use crate::instrument::attach::GUARD;
+use crate::instrument::blocks::BlockMaps;
 use crate::instrument::memory::{Mapping, Shared};
 use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
@@ -241,6 +242,7 @@ pub fn facts(programs: &[&str]) -> Result<Facts> {
         .tracepoints(by_kind.get(&true).into_iter().flatten())
         .functions(by_kind.get(&false).into_iter().flatten())
         .functions([GUARD])
+        .enumerators(["I_DIRTY_PAGES"])
         .enums(enums);
     Ok(Btf::running()?.answer(&query)?)
 }
@@ -267,6 +269,7 @@ pub(crate) fn shared(attachment: &Attachment, pid_bytes: u32) -> Result<Shared> 
         pending: map("PENDING", pids)?,
         ports: map("PORTS", probes_common::control::PORT_BYTES)?,
         surgeon: Surgeon::of(attachment)?,
+        blocks: BlockMaps::of(attachment)?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use probes_common::block::BlockRequest;
 use probes_common::event::{
     DataReady, Exec, Exit, Fork, Header, Kind, Payload, SockState, Switch, SysEnter, SysExit,
     WaitWake, Wakeup, Waking,
@@ -84,6 +85,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         Kind::SkbDrop => Body::SkbDrop(payload::<SkbDrop>(bytes)?),
         Kind::Packet => Body::Packet(payload::<Packet>(bytes)?),
         Kind::Handshake => Body::Handshake(payload::<Handshake>(bytes)?),
+        Kind::BlockRequest => Body::BlockRequest(payload::<BlockRequest>(bytes)?),
     };
     Ok(Event { header, body })
 }
@@ -145,6 +147,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Body::SkbDrop(p) => both(header, p),
         Body::Packet(p) => both(header, p),
         Body::Handshake(p) => both(header, p),
+        Body::BlockRequest(p) => both(header, p),
     }
 }
 

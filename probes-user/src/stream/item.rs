@@ -1,5 +1,6 @@
 //! One element of the stream: a decoded kernel event or a mark that the lab or the watcher wrote.
 
+use probes_common::block::BlockRequest;
 use probes_common::event::{
     DataReady, Exec, Exit, Fork, Header, SockState, Switch, SysEnter, SysExit, WaitWake, Wakeup,
     Waking,
@@ -40,6 +41,7 @@ pub enum Body {
     SkbDrop(SkbDrop),
     Packet(Packet),
     Handshake(Handshake),
+    BlockRequest(BlockRequest),
 }
 
 /// What user space did or found, on the same clock as the events. `name` and `data` belong to the trace

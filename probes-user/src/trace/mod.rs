@@ -15,6 +15,7 @@ use crate::stream::Item;
 pub mod accept_herd;
 pub mod accept_queue;
 pub mod backoff;
+pub mod block_io;
 pub mod epoll_herd;
 pub mod herd;
 pub mod reuse_port;
@@ -41,6 +42,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &tcp_retransmit::TCP_RETRANSMIT,
     &tcp_close::TCP_CLOSE,
     &tcp_states::TCP_STATES,
+    &block_io::BLOCK_IO,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +221,8 @@ pub enum Watching {
     Tasks,
     /// It follows sockets: of all, or of those that a filter lets through.
     Sockets,
+    /// It follows the requests of disks, of everybody or of somebody's processes.
+    Disks,
 }
 
 pub trait Trace: Sync {

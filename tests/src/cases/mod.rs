@@ -6,6 +6,7 @@ use crate::tests;
 mod accept_queue;
 mod accounts;
 mod bad_input;
+mod block_io;
 mod breaking;
 mod check;
 mod commands;
@@ -77,7 +78,10 @@ pub const TESTS: &[Test] = tests![
         connections_from_before_the_start_are_followed_to_their_end, only_sockets_that_were_asked_for_are_shown,
         many_connections_a_second_are_all_counted;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
-        kills_of_a_watched_command_leave_nothing (600);
+        kills_of_a_watched_command_leave_nothing (600), kills_in_mid_disk_lab_leave_nothing (600);
+    block_io: small_writes_merge_reads_run_ahead_and_the_dirtier_is_found,
+        beside_noise_the_disks_tell_the_same, a_watch_counts_what_a_command_did_to_its_disk,
+        a_disk_that_is_torn_away_in_mid_run_leaves_nothing, disks_that_cannot_be_are_refused_with_words;
     syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
         without_a_control_group_it_takes_real_time_and_says_so,
         a_killed_run_leaves_an_empty_group_that_the_next_removes;

@@ -3,6 +3,7 @@
 //! What is looked for is the subject's matter: `tasks` (and what they listen on) or `sockets`. The loop, the
 //! ends by Ctrl-C, -d or the command's own, and the intervals are the same for both.
 
+mod disks;
 mod sockets;
 mod tasks;
 
@@ -99,6 +100,7 @@ pub fn run(
     };
     let mut subject: Box<dyn Subject> = match (trace.watching(), wanted) {
         (Watching::Sockets, wanted) => Box::new(sockets::Sockets::new(wanted, &args.sockets)),
+        (Watching::Disks, wanted) => Box::new(disks::Disks::new(wanted, &args.disks)),
         (_, Some(wanted)) => Box::new(tasks::Tasks::new(wanted)),
         (_, None) => return crate::exit::usage("nobody to watch"),
     };
