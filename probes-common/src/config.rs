@@ -27,6 +27,13 @@ pub struct Config {
     pub _pad: u32,
     /// Addresses of [`TIMER_FUNCTIONS`]; 0 = not known, never equal to a timer's.
     pub timers: [u64; 5],
+    /// Where io_uring's tracepoints have their request, and how many arguments a completion has.
+    pub uring_submit_req: u32,
+    pub uring_poll_req: u32,
+    pub uring_work_req: u32,
+    pub uring_complete_args: u32,
+    /// Begin and end of `io_submit_sqes`; 0 = not known.
+    pub submit_sqes: [u64; 2],
 }
 
 /// What TCP's timers run, in the order of [`crate::tcp::TIMER_WRITE`] and the following.
@@ -52,7 +59,12 @@ impl Config {
         accept_args: 0,
         _pad: 0,
         timers: [0; 5],
+        uring_submit_req: 0,
+        uring_poll_req: 0,
+        uring_work_req: 0,
+        uring_complete_args: 0,
+        submit_sqes: [0; 2],
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 144);
+const _: () = assert!(size_of::<Config>() == 176);

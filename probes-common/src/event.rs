@@ -89,6 +89,10 @@ kinds! {
     Packet = 48 => crate::tcp::Packet,
     /// Function probes of the handshake.
     Handshake = 49 => crate::tcp::Handshake,
+    /// `io_uring_complete`
+    UringDone = 60 => crate::uring::UringDone,
+    /// `io_uring_cqe_overflow`
+    UringOverflow = 61 => crate::uring::UringOverflow,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

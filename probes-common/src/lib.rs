@@ -10,6 +10,7 @@ pub mod event;
 pub mod offsets;
 pub mod surgeon;
 pub mod tcp;
+pub mod uring;
 
 pub use control::{Control, Task};
 pub use event::{Header, Kind};

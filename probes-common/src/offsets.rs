@@ -142,4 +142,7 @@ offsets! {
     /// FIN_WAIT2 or TIME_WAIT: its `skc_state` says TIME_WAIT in both.
     tw_substate: "inet_timewait_sock.tw_substate",
     req_timer: "request_sock.rsk_timer",
+    kiocb_ctx: "io_kiocb.ctx",
+    kiocb_opcode: "io_kiocb.opcode",
+    kiocb_user_data: "io_kiocb.cqe.user_data" | "io_kiocb.user_data",
 }

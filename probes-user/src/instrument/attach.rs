@@ -89,6 +89,8 @@ pub struct Setup<'a> {
     pub syscalls: &'a [u32],
     /// Addresses of [`probes_common::config::TIMER_FUNCTIONS`]; 0 = not known.
     pub timers: [u64; 5],
+    /// Begin and end of `io_submit_sqes`; 0 = not known.
+    pub submit_sqes: [u64; 2],
     /// Programs without which there is no verdict.
     pub needs: &'a [&'a str],
     pub without: &'a Without,
@@ -124,6 +126,14 @@ impl Setup<'_> {
             accept_args: accept.map_or(0, |function| function.params),
             _pad: 0,
             timers: self.timers,
+            uring_submit_req: takes("io_uring_submit_sqe", 7),
+            uring_poll_req: takes("io_uring_poll_arm", 6),
+            uring_work_req: 2 * takes("io_uring_queue_async_work", 5),
+            uring_complete_args: self
+                .facts
+                .tracepoint("io_uring_complete")
+                .map_or(0, |tracepoint| tracepoint.args),
+            submit_sqes: self.submit_sqes,
         }
     }
 }

@@ -360,9 +360,55 @@ pub static SURGEON: Instrument = Instrument {
     )],
 };
 
+static SUBMIT_REQ_AGAIN: [Hook; 1] = [copy("io_uring_submit_req_again", "io_uring_submit_req")];
+static SUBMIT_SQE_AGAIN: [Hook; 1] = [copy("io_uring_submit_sqe_again", "io_uring_submit_sqe")];
+static POLL_ARM_AGAIN: [Hook; 1] = [copy("io_uring_poll_arm_again", "io_uring_poll_arm")];
+static ASYNC_WORK_AGAIN: [Hook; 1] = [copy(
+    "io_uring_queue_async_work_again",
+    "io_uring_queue_async_work",
+)];
+static COMPLETE_AGAIN: [Hook; 1] = [copy("io_uring_complete_again", "io_uring_complete")];
+
+pub static URING: Instrument = Instrument {
+    name: "uring",
+    question: "Which way did each request of io_uring take: inline, by poll, by a worker, and how long?",
+    object: object!("uring"),
+    hooks: &[
+        twice(
+            "io_uring_submit_req",
+            &SUBMIT_REQ_AGAIN,
+            "requests are not known (up to 6.1 io_uring_submit_sqe tells them)",
+        ),
+        twice(
+            "io_uring_submit_sqe",
+            &SUBMIT_SQE_AGAIN,
+            "requests are not known (since 6.5 io_uring_submit_req tells them)",
+        ),
+        twice(
+            "io_uring_poll_arm",
+            &POLL_ARM_AGAIN,
+            "a request that waits for its file looks as if a device had it",
+        ),
+        twice(
+            "io_uring_queue_async_work",
+            &ASYNC_WORK_AGAIN,
+            "a request that a worker does looks as if a device had it",
+        ),
+        twice(
+            "io_uring_complete",
+            &COMPLETE_AGAIN,
+            "nothing says when a request was complete",
+        ),
+        tracepoint(
+            "io_uring_cqe_overflow",
+            "completions that found no room are not seen (before 5.16 none are)",
+        ),
+    ],
+};
+
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[
-    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON,
+    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON, &URING,
 ];
 
 /// The hook of this program, with its instrument.

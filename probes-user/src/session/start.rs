@@ -90,6 +90,7 @@ pub fn start(
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
         timers: clock.part("symbols of timers", || symbols.timers(trace.timers()))?,
+        submit_sqes: clock.part("symbols of io_uring", || symbols.submit_sqes())?,
         needs: &needs,
         without: &options.without,
     };
@@ -140,7 +141,11 @@ struct Symbols {
     reader: Option<JoinHandle<Result<Vec<Symbol>, symbols::Error>>>,
     read: Vec<Symbol>,
     timers: bool,
+    rings: bool,
 }
+
+/// Below it a request of io_uring is completed by its submitter.
+const SUBMIT_SQES: &str = "io_submit_sqes";
 
 impl Symbols {
     fn read(wanted: &'static [&'static str], hooks: &[&str]) -> Result<Symbols> {
@@ -151,6 +156,10 @@ impl Symbols {
         if timers {
             wanted.extend(TIMER_FUNCTIONS);
         }
+        let rings = hooks.contains(&"io_uring_complete");
+        if rings {
+            wanted.push(SUBMIT_SQES);
+        }
         let reader = std::thread::Builder::new()
             .name("symbols".to_owned())
             .spawn(move || symbols::running(&wanted))
@@ -159,6 +168,7 @@ impl Symbols {
             reader: Some(reader),
             read: Vec::new(),
             timers,
+            rings,
         })
     }
 
@@ -185,6 +195,16 @@ impl Symbols {
         Ok(TIMER_FUNCTIONS.map(|name| entry(name).unwrap_or(0)))
     }
 
+    fn submit_sqes(&mut self) -> Result<[u64; 2]> {
+        if !self.rings {
+            return Ok([0; 2]);
+        }
+        self.wait()?;
+        let pieces = self.read.iter().filter(|symbol| symbol.name == SUBMIT_SQES);
+        let largest = pieces.max_by_key(|symbol| symbol.end - symbol.start);
+        Ok(largest.map_or([0; 2], |symbol| [symbol.start, symbol.end]))
+    }
+
     fn all(mut self) -> Result<Vec<Symbol>> {
         self.wait()?;
         Ok(self.read)
@@ -209,6 +229,7 @@ pub fn attach_only(kernel: &Kernel, programs: &[&str], needs: &[&str]) -> Result
         ring_bytes: 4096,
         syscalls: &[],
         timers: [0; 5],
+        submit_sqes: [0; 2],
         needs,
         without: &Without::default(),
     };

@@ -10,6 +10,7 @@ use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,
 };
+use probes_common::uring::{UringDone, UringOverflow};
 
 use super::item::{Body, Event};
 
@@ -84,6 +85,8 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         Kind::SkbDrop => Body::SkbDrop(payload::<SkbDrop>(bytes)?),
         Kind::Packet => Body::Packet(payload::<Packet>(bytes)?),
         Kind::Handshake => Body::Handshake(payload::<Handshake>(bytes)?),
+        Kind::UringDone => Body::UringDone(payload::<UringDone>(bytes)?),
+        Kind::UringOverflow => Body::UringOverflow(payload::<UringOverflow>(bytes)?),
     };
     Ok(Event { header, body })
 }
@@ -145,6 +148,8 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Body::SkbDrop(p) => both(header, p),
         Body::Packet(p) => both(header, p),
         Body::Handshake(p) => both(header, p),
+        Body::UringDone(p) => both(header, p),
+        Body::UringOverflow(p) => both(header, p),
     }
 }
 

@@ -8,6 +8,7 @@ use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,
 };
+use probes_common::uring::{UringDone, UringOverflow};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +41,8 @@ pub enum Body {
     SkbDrop(SkbDrop),
     Packet(Packet),
     Handshake(Handshake),
+    UringDone(UringDone),
+    UringOverflow(UringOverflow),
 }
 
 /// What user space did or found, on the same clock as the events. `name` and `data` belong to the trace

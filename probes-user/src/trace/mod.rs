@@ -14,6 +14,7 @@ use crate::stream::Item;
 
 pub mod accept_herd;
 pub mod accept_queue;
+pub mod async_io;
 pub mod backoff;
 pub mod epoll_herd;
 pub mod herd;
@@ -40,6 +41,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &tcp_retransmit::TCP_RETRANSMIT,
     &tcp_close::TCP_CLOSE,
     &tcp_states::TCP_STATES,
+    &async_io::ASYNC_IO,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

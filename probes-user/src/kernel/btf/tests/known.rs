@@ -115,6 +115,9 @@ pub const OFFSETS: &[Row] = &[
     ("tw_timer", [at(160, 40), at(160, 40), at(160, 40), at(160, 40), at(160, 40)]),
     ("tw_substate", [at(140, 1), at(140, 1), at(140, 1), at(140, 1), at(140, 1)]),
     ("req_timer", [at(152, 40), at(152, 40), at(152, 40), at(152, 40), at(152, 40)]),
+    ("kiocb_ctx", [at(80, 8), at(88, 8), at(96, 8), at(96, 8), at(96, 8)]),
+    ("kiocb_opcode", [at(72, 1), at(64, 1), at(64, 1), at(64, 1), at(64, 1)]),
+    ("kiocb_user_data", [at(104, 8), at(72, 8), at(80, 8), at(80, 8), at(80, 8)]),
 ];
 
 /// Other paths: renamed and vanished fields, bit fields, anonymous members, arrays, whole structs.
