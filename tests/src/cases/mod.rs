@@ -5,6 +5,7 @@ use crate::tests;
 
 mod accept_queue;
 mod accounts;
+mod async_io;
 mod bad_input;
 mod breaking;
 mod commands;
@@ -80,4 +81,6 @@ pub const TESTS: &[Test] = tests![
         a_killed_run_leaves_an_empty_group_that_the_next_removes;
     synack_retry: a_lost_final_ack_leaves_the_client_established,
         fewer_retries_are_fewer_synacks_beside_noise_too;
+    async_io: every_request_is_told_with_its_way_and_every_read_with_its_sleeps,
+        every_request_is_told_the_same_beside_noise, a_watch_counts_the_requests_of_a_process_by_opcode;
 ];
