@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// One object for each [[bin]] of probes-ebpf.
-const OBJECTS: [&str; 7] = [
+const OBJECTS: [&str; 8] = [
     "sched",
     "syscalls",
     "sock",
@@ -12,6 +12,7 @@ const OBJECTS: [&str; 7] = [
     "tcp",
     "handshake",
     "surgeon",
+    "page_cache",
 ];
 
 fn main() {

@@ -15,8 +15,11 @@ use crate::stream::Item;
 pub mod accept_herd;
 pub mod accept_queue;
 pub mod backoff;
+pub mod buffer_cache;
 pub mod epoll_herd;
 pub mod herd;
+pub mod page_cache;
+pub mod pages;
 pub mod reuse_port;
 pub mod scripted;
 pub mod syn_queue;
@@ -40,6 +43,8 @@ pub static TRACES: &[&dyn Trace] = &[
     &tcp_retransmit::TCP_RETRANSMIT,
     &tcp_close::TCP_CLOSE,
     &tcp_states::TCP_STATES,
+    &buffer_cache::BUFFER_CACHE,
+    &page_cache::PAGE_CACHE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
