@@ -24,6 +24,10 @@ pub struct Config {
     pub drop_has_sock: u32,
     /// Parameters of `inet_csk_accept`: behind them comes what it returned.
     pub accept_args: u32,
+    /// Bit of `page.flags` that says a folio is large.
+    pub page_head_bit: u32,
+    /// Which argument of `block_bio_queue` is the request (up to 5.10 the queue comes first).
+    pub bio_argument: u32,
     pub _pad: u32,
     /// Addresses of [`TIMER_FUNCTIONS`]; 0 = not known, never equal to a timer's.
     pub timers: [u64; 5],
@@ -57,6 +61,8 @@ impl Config {
         drop_has_reason: 0,
         drop_has_sock: 0,
         accept_args: 0,
+        page_head_bit: 0,
+        bio_argument: 0,
         _pad: 0,
         timers: [0; 5],
         uring_submit_req: 0,
@@ -67,4 +73,4 @@ impl Config {
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 176);
+const _: () = assert!(size_of::<Config>() == 184);

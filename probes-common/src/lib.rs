@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod offsets;
+pub mod pages;
 pub mod surgeon;
 pub mod tcp;
 pub mod uring;

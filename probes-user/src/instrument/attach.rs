@@ -124,6 +124,8 @@ impl Setup<'_> {
             drop_has_reason: takes("kfree_skb", 3),
             drop_has_sock: takes("kfree_skb", 4),
             accept_args: accept.map_or(0, |function| function.params),
+            page_head_bit: self.facts.enumerator("PG_head").unwrap_or(0) as u32,
+            bio_argument: takes("block_bio_queue", 2),
             _pad: 0,
             timers: self.timers,
             uring_submit_req: takes("io_uring_submit_sqe", 7),

@@ -58,6 +58,14 @@ pub struct Kernel {
     pub memlock: Option<u64>,
 }
 
+/// As many cells has a value of a per-CPU map.
+///
+/// # Errors
+/// No sysfs.
+pub fn possible_cpus() -> Result<u32, CannotRun> {
+    proc::cpus("possible")
+}
+
 impl Kernel {
     /// Asks the running kernel. Needs no privilege; costs less than a millisecond.
     ///

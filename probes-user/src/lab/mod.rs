@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
+use crate::instrument::pages::Pages;
 use crate::stream::Mark;
 
 pub mod account;
@@ -23,6 +24,7 @@ pub mod memory_group;
 pub mod native_aio;
 pub mod netlink;
 pub mod netns;
+pub mod pages;
 pub mod queue;
 pub mod ring;
 pub mod sandbox;
@@ -64,6 +66,13 @@ pub trait KernelView: Send + Sync {
     /// As for `operate`.
     fn rule_counts(&self) -> Result<Vec<surgeon::Counts>> {
         bail!("no surgeon: the trace does not ask for one")
+    }
+    /// What the instrument `page_cache` has counted since it was loaded.
+    ///
+    /// # Errors
+    /// The trace does not ask for it.
+    fn pages(&self) -> Result<Pages> {
+        bail!("no counts of pages: the trace does not ask for the instrument page_cache")
     }
 }
 

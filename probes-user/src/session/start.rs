@@ -12,6 +12,7 @@ use super::RunOptions;
 use super::pump::Pump;
 use crate::instrument::attach::GUARD;
 use crate::instrument::memory::{Mapping, Shared};
+use crate::instrument::pages::PageMaps;
 use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
@@ -262,6 +263,7 @@ pub fn facts(programs: &[&str]) -> Result<Facts> {
         .tracepoints(by_kind.get(&true).into_iter().flatten())
         .functions(by_kind.get(&false).into_iter().flatten())
         .functions([GUARD])
+        .enumerators(["PG_head"])
         .enums(enums);
     Ok(Btf::running()?.answer(&query)?)
 }
@@ -288,6 +290,7 @@ pub(crate) fn shared(attachment: &Attachment, pid_bytes: u32) -> Result<Shared> 
         pending: map("PENDING", pids)?,
         ports: map("PORTS", probes_common::control::PORT_BYTES)?,
         surgeon: Surgeon::of(attachment)?,
+        pages: PageMaps::of(attachment)?,
     })
 }
 

@@ -16,8 +16,12 @@ pub mod accept_herd;
 pub mod accept_queue;
 pub mod async_io;
 pub mod backoff;
+pub mod buffer_cache;
+pub mod direct_io;
 pub mod epoll_herd;
 pub mod herd;
+pub mod page_cache;
+pub mod pages;
 pub mod reuse_port;
 pub mod scripted;
 pub mod syn_queue;
@@ -42,6 +46,9 @@ pub static TRACES: &[&dyn Trace] = &[
     &tcp_close::TCP_CLOSE,
     &tcp_states::TCP_STATES,
     &async_io::ASYNC_IO,
+    &direct_io::DIRECT_IO,
+    &buffer_cache::BUFFER_CACHE,
+    &page_cache::PAGE_CACHE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
