@@ -271,10 +271,7 @@ fn complete(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
                 let _gone = URING.remove(&told.key);
             }
         }
-    } else if turn == Turn::First
-        && told.key.request == 0
-        && follows(bpf_get_current_pid_tgid())
-    {
+    } else if turn == Turn::First && told.key.request == 0 && follows(bpf_get_current_pid_tgid()) {
         extra(&told, more);
     }
     reads.done();

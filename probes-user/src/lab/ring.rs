@@ -62,7 +62,11 @@ impl Ring {
                 // Runs what the kernel has put off until this task comes by.
                 let flags = 1; // IORING_ENTER_GETEVENTS
                 // SAFETY: no argument that the kernel would read.
-                unsafe { self.0.submitter().enter::<libc::sigset_t>(0, 0, flags, None) }?;
+                unsafe {
+                    self.0
+                        .submitter()
+                        .enter::<libc::sigset_t>(0, 0, flags, None)
+                }?;
             }
             Ok((self.shown() >= count).then_some(()))
         })?;

@@ -9,6 +9,7 @@ mod async_io;
 mod bad_input;
 mod breaking;
 mod commands;
+mod direct_io;
 mod files;
 mod herding;
 mod kills;
@@ -83,4 +84,6 @@ pub const TESTS: &[Test] = tests![
         fewer_retries_are_fewer_synacks_beside_noise_too;
     async_io: every_request_is_told_with_its_way_and_every_read_with_its_sleeps,
         every_request_is_told_the_same_beside_noise, a_watch_counts_the_requests_of_a_process_by_opcode;
+    direct_io: its_claims_are_settled_and_the_disk_agrees, its_claims_are_settled_the_same_beside_noise,
+        sizes_that_make_no_sense_and_missing_rights_are_told, a_watch_tells_what_dd_did_past_the_cache;
 ];

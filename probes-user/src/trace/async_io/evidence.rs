@@ -1,7 +1,7 @@
 //! From a case's stream to requests and calls: what the script said of each beside what the kernel told.
 
 use probes_common::event::{SWITCH_PREEMPT, Switch};
-use probes_common::uring::{WAY_INLINE, WAY_POLLED, WAY_WORKER, UringDone};
+use probes_common::uring::{UringDone, WAY_INLINE, WAY_POLLED, WAY_WORKER};
 
 use super::marks::{self, Call, Reaped, Request, Returned, Submitted, Way};
 use crate::stream::Body;
@@ -82,9 +82,7 @@ pub fn requests(log: &CaseLog) -> Vec<Seen> {
             .events
             .iter()
             .filter_map(|event| match &event.body {
-                Body::UringDone(done) if done.user_data == its => {
-                    Some((event.header.ktime, *done))
-                }
+                Body::UringDone(done) if done.user_data == its => Some((event.header.ktime, *done)),
                 _ => None,
             })
             .collect();
@@ -141,7 +139,8 @@ impl Made {
     }
 
     pub fn took(&self) -> Option<u64> {
-        self.seen.map(|(begun, ended, _)| ended.saturating_sub(begun))
+        self.seen
+            .map(|(begun, ended, _)| ended.saturating_sub(begun))
     }
 }
 

@@ -49,7 +49,11 @@ fn request(items: &mut Vec<Item>, at: u64, must: Option<&str>, ways: u8, after: 
         new_remote_port: 0,
     };
     items.push(event(at + 10, Kind::SysExit, Body::SysExit(exit)));
-    items.push(mark(at + 11, "submitted", json!({ "user_data": at, "shown": 0 })));
+    items.push(mark(
+        at + 11,
+        "submitted",
+        json!({ "user_data": at, "shown": 0 }),
+    ));
     if starved {
         items.push(mark(at + 12, "served", json!({ "user_data": at })));
     }
@@ -62,7 +66,11 @@ fn request(items: &mut Vec<Item>, at: u64, must: Option<&str>, ways: u8, after: 
         ..UringDone::default()
     };
     items.push(event(at + after, Kind::UringDone, Body::UringDone(done)));
-    items.push(mark(at + 30, "reaped", json!({ "user_data": at, "res": 1 })));
+    items.push(mark(
+        at + 30,
+        "reaped",
+        json!({ "user_data": at, "res": 1 }),
+    ));
 }
 
 fn cases(change: impl FnOnce(&mut Vec<Item>)) -> Cases {
@@ -119,7 +127,10 @@ fn requests_that_are_complete_after_the_return_are_early_and_polled_ones_refute(
     assert_eq!(early, ClaimResult::Holds, "{why}");
     let (ways, why) = result(&cases, "/inline-or-worker");
     assert_eq!(ways, ClaimResult::Refuted, "{why}");
-    assert!(why.contains("2 inline") || why.contains("2 were done inline"), "{why}");
+    assert!(
+        why.contains("2 inline") || why.contains("2 were done inline"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -175,6 +186,8 @@ fn without_a_hook_for_submissions_nothing_is_supported() {
         &Ending::default(),
     );
     assert_eq!(findings.len(), CLAIMS.len());
-    let ways = findings.iter().find(|its| its.id.ends_with("/inline-or-worker"));
+    let ways = findings
+        .iter()
+        .find(|its| its.id.ends_with("/inline-or-worker"));
     assert_eq!(ways.expect("it").result, ClaimResult::Unsupported);
 }

@@ -258,16 +258,23 @@ fn made(log: &CaseLog, part: &str) -> Result<Made, Blocked> {
 /// Slept until the other side wrote, and went on after it.
 fn blocked(made: &Made) -> bool {
     let served = made.returned.as_ref().map_or(0, |its| its.served_at);
-    let waited = made.seen.is_some_and(|(begun, ended, _)| begun < served && served < ended);
+    let waited = made
+        .seen
+        .is_some_and(|(begun, ended, _)| begun < served && served < ended);
     waited && made.sleeps > 0
 }
 
 fn eagain(log: &CaseLog) -> Result<(bool, String, Numbers), Blocked> {
     let control = made(log, "blocking")?;
     if !blocked(&control) {
-        return Err(inconclusive("a blocking read of an empty pipe did not sleep"));
+        return Err(inconclusive(
+            "a blocking read of an empty pipe did not sleep",
+        ));
     }
-    let (pipe, socket) = (made(log, "empty pipe, O_NONBLOCK")?, made(log, "empty socket")?);
+    let (pipe, socket) = (
+        made(log, "empty pipe, O_NONBLOCK")?,
+        made(log, "empty socket")?,
+    );
     let file = made(log, "cold file, O_NONBLOCK")?;
     let at_once = |made: &Made| {
         made.sleeps == 0 && made.returned.as_ref().is_some_and(|its| its.ret == EAGAIN)
@@ -294,8 +301,14 @@ fn eagain(log: &CaseLog) -> Result<(bool, String, Numbers), Blocked> {
         ("blocking_sleeps_count", json!(control.sleeps)),
         ("cold_file_ret_count", json!(ret(&file))),
         ("cold_file_sleeps_count", json!(file.sleeps)),
-        ("nowait_cold_ret_count", json!(ret(&made(log, "cold file, RWF_NOWAIT")?))),
-        ("nowait_warm_ret_count", json!(ret(&made(log, "warm file, RWF_NOWAIT")?))),
+        (
+            "nowait_cold_ret_count",
+            json!(ret(&made(log, "cold file, RWF_NOWAIT")?)),
+        ),
+        (
+            "nowait_warm_ret_count",
+            json!(ret(&made(log, "warm file, RWF_NOWAIT")?)),
+        ),
     ];
     Ok((at_once(&pipe) && at_once(&socket), says, numbers))
 }

@@ -5,11 +5,12 @@
 //! brought it in first.
 
 use std::fs::File;
-use std::os::fd::BorrowedFd;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
 use anyhow::{Context as _, Result, bail};
+use probes_common::pages::{Count, owner};
 use rustix::io::pread;
 use serde_json::json;
 
@@ -76,16 +77,28 @@ fn one(
     let mut piece = Aligned::new(PIECE);
     let buffer = piece.bytes();
 
+    let inodes: Vec<u64> = hot
+        .iter()
+        .map(|file| Ok(file.metadata()?.ino()))
+        .collect::<Result<_>>()?;
     member(stage, group, || {
         let all = (0..touched).flat_map(|_| hot.iter());
-        all.map(File::as_fd).all(|file| whole(file, buffer, FILE_BYTES))
+        all.map(File::as_fd)
+            .all(|file| whole(file, buffer, FILE_BYTES))
     })?;
     let cached = |group: &MemoryGroup| match group.version() {
         1 => group.stat("cache"),
         _ => group.stat("file"),
     };
     let (cached_before_bytes, before) = (cached(group)?, in_memory(&hot)?);
-    member(stage, group, || whole(stream.as_fd(), buffer, bytes))?;
+    let counted = stage.view().pages()?;
+    let reader = member(stage, group, || whole(stream.as_fd(), buffer, bytes))?;
+    let grown = stage.view().pages()?.since(&counted);
+    let dropped = grown.rows.iter().filter(|row| {
+        row.owner == owner::FILE && row.dev == bench.disk.dev() && inodes.contains(&row.ino)
+    });
+    let foreign = dropped.filter(|row| row.tgid != reader);
+    let foreign = foreign.map(|row| row.get(Count::deleted)).sum();
     let (cached_after_bytes, after) = (cached(group)?, in_memory(&hot)?);
     Ok(Hot {
         direct,
@@ -95,6 +108,7 @@ fn one(
         after: after.0,
         pages_before: before.1,
         pages_after: after.1,
+        dropped_by_others: foreign,
         pages: FILES * FILE_BYTES / pages::PAGE,
         stream_bytes: bytes,
         limit_bytes: LIMIT,
@@ -105,8 +119,8 @@ fn one(
     })
 }
 
-/// Runs in a process of the group, to its end.
-fn member(stage: &Stage, group: &MemoryGroup, act: impl FnOnce() -> bool) -> Result<()> {
+/// Runs in a process of the group, to its end; returns its pid.
+fn member(stage: &Stage, group: &MemoryGroup, act: impl FnOnce() -> bool) -> Result<u32> {
     // SAFETY: system calls on memory and descriptors made before.
     let child = unsafe {
         Child::fork(|| {
@@ -115,9 +129,12 @@ fn member(stage: &Stage, group: &MemoryGroup, act: impl FnOnce() -> bool) -> Res
         })
     };
     let mut child = child.context("could not fork")?;
-    let status = child.wait(stage.budget()).context("a member of the group")?;
+    let pid = child.pid();
+    let status = child
+        .wait(stage.budget())
+        .context("a member of the group")?;
     match status.and_then(|status| status.exit_status()) {
-        Some(0) => Ok(()),
+        Some(0) => Ok(pid),
         Some(_) => bail!("a member of the group could not read"),
         None => bail!("a member of the group was killed or did not end"),
     }

@@ -92,7 +92,7 @@ pub fn merges(view: &View) -> Answer {
     };
     let says = format!(
         "{SMALL_READS} neighbouring reads one by one: {} requests, {} merged; queued at once: {} requests, {} \
-         merged; one read of {} KiB: {} requests (each {} KiB at most)",
+         merged; one read of {} KiB: {} requests (a request of this disk holds {} KiB)",
         single.disk.reads,
         single.disk.read_merges,
         queued.disk.reads,
@@ -134,8 +134,8 @@ pub fn fallbacks(view: &View) -> Answer {
             _ => quiet.push(tried.step.clone()),
         }
     }
-    if direct.is_empty() || refused.is_empty() {
-        return Err("no call was direct, or none was refused".to_owned());
+    if (direct.is_empty() && quiet.is_empty()) || refused.is_empty() {
+        return Err("no call succeeded, or none was refused".to_owned());
     }
     let mut says = format!(
         "direct: {}; refused: {}",
@@ -176,18 +176,22 @@ pub fn protects(streams: &[Hot]) -> Answer {
         let found = found.ok_or_else(|| "a stream is missing".to_owned())?;
         if found.pages_before != found.pages {
             let (before, pages) = (found.pages_before, found.pages);
-            return Err(format!("only {before} of {pages} hot pages were in memory before"));
+            return Err(format!(
+                "only {before} of {pages} hot pages were in memory before"
+            ));
         }
         Ok(found)
     };
     let (once, twice) = (find(false, 1)?, find(false, 2)?);
     let direct = [find(true, 1)?, find(true, 2)?];
-    let left = |hot: &Hot| hot.pages_after as f64 / hot.pages as f64;
+    // What others dropped was not lost to the stream.
+    let left = |hot: &Hot| (hot.pages_after + hot.dropped_by_others) as f64 / hot.pages as f64;
     let spared = direct.iter().all(|hot| left(hot) >= KEPT);
     let swept = left(once) <= LOST;
     let says = format!(
         "of {} hot files (limit {} MiB, stream {} MiB) with all their pages afterwards: with O_DIRECT {} (read \
-         once) and {} (twice), without {} and {}; pages {}, {}, {} and {} of {}; reclaim by {}",
+         once) and {} (twice), without {} and {}; pages {}, {}, {} and {} of {} (dropped by others than the \
+         stream's reader: {}, {}, {}, {}); reclaim by {}",
         once.files,
         once.limit_bytes >> 20,
         once.stream_bytes >> 20,
@@ -200,6 +204,10 @@ pub fn protects(streams: &[Hot]) -> Answer {
         once.pages_after,
         twice.pages_after,
         once.pages,
+        direct[0].dropped_by_others,
+        direct[1].dropped_by_others,
+        once.dropped_by_others,
+        twice.dropped_by_others,
         match once.mglru {
             Some(true) => "generations (MGLRU)",
             _ => "two lists",

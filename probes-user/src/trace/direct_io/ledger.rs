@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::evidence::View;
 use super::judge::errno;
-use super::marks::{self, HOT, Hot};
+use super::marks::{self, HOT, Hot, NOT_TRIED};
 use crate::evidence::Ledger;
 use crate::evidence::ledger::Table;
 use crate::trace::pages::steps::lacking;
@@ -16,9 +16,11 @@ pub fn of_lab(cases: &Cases) -> Ledger {
     for log in cases.logs() {
         if let Some((_, why)) = lacking(log) {
             let label = &log.label;
-            ledger
-                .remarks
-                .push(format!("{label} was left out: {why}."));
+            ledger.remarks.push(format!("{label} was left out: {why}."));
+        }
+        for why in marks::all::<Value>(log, NOT_TRIED) {
+            let why = why["why"].as_str().unwrap_or_default();
+            ledger.remarks.push(format!("{}: {why}.", log.label));
         }
         if let Some(view) = View::of(log) {
             rows_of(&log.label, &view, &mut steps, &mut tries);
@@ -30,6 +32,7 @@ pub fn of_lab(cases: &Cases) -> Ledger {
                 json!(its.pages),
                 json!(its.pages_before),
                 json!(its.pages_after),
+                json!(its.dropped_by_others),
                 json!(its.before),
                 json!(its.after),
                 json!(its.cached_before_bytes),
@@ -38,7 +41,10 @@ pub fn of_lab(cases: &Cases) -> Ledger {
         }
     }
     let tables = [steps, tries, hot];
-    ledger.tables = tables.into_iter().filter(|its| !its.rows.is_empty()).collect();
+    ledger.tables = tables
+        .into_iter()
+        .filter(|its| !its.rows.is_empty())
+        .collect();
     ledger
 }
 
@@ -118,6 +124,7 @@ fn hot() -> Table {
             ("pages_count", "pages"),
             ("before_count", "before"),
             ("after_count", "after"),
+            ("dropped_by_others_count", "by others"),
             ("files_before_count", "files"),
             ("files_after_count", "files after"),
             ("cached_before_bytes", "memory.stat"),

@@ -8,6 +8,8 @@ use crate::trace::scripted::CaseLog;
 pub const DISK: &str = "disk";
 pub const TRIED: &str = "tried";
 pub const HOT: &str = "hot";
+/// Why a call was left out: `{ why }`.
+pub const NOT_TRIED: &str = "not-tried";
 
 /// Growth of /sys/block/DISK/stat over a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,10 @@ pub struct Hot {
     pub after: u64,
     pub pages_before: u64,
     pub pages_after: u64,
+    /// Pages of hot files that left memory during the stream by the hand of others than who read it: kswapd,
+    /// or whoever on the machine ran short of memory.
+    #[serde(default)]
+    pub dropped_by_others: u64,
     pub pages: u64,
     pub stream_bytes: u64,
     pub limit_bytes: u64,

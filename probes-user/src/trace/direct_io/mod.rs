@@ -28,9 +28,7 @@ use crate::lab::pages::FsName;
 use crate::lab::script::{Case, ScriptLab};
 use crate::stream::Item;
 use crate::trace::scripted::Cases;
-use crate::trace::{
-    Context, Ending, Fold, LabOption, LabOptions, Mode, Outcome, Trace, Watching,
-};
+use crate::trace::{Context, Ending, Fold, LabOption, LabOptions, Mode, Outcome, Trace, Watching};
 
 pub struct DirectIo;
 
@@ -38,16 +36,22 @@ pub static DIRECT_IO: DirectIo = DirectIo;
 
 const FILE_SYSTEMS: [FsName; 2] = [FsName::Ext4, FsName::Xfs];
 const HOT_CASE: &str = "hot";
+/// Blocks by number instead of extents.
+const INDIRECT_CASE: &str = "ext4-indirect";
 const BUDGET: Duration = Duration::from_secs(60);
 
 fn cases(options: &LabOptions, bytes: u64) -> Vec<Case> {
     let files = FILE_SYSTEMS.iter().map(|fs| {
-        Case::new(fs.name(), BUDGET, move |stage| script::file(stage, *fs, bytes)).watched()
+        Case::new(fs.name(), BUDGET, move |stage| {
+            script::file(stage, *fs, bytes)
+        })
+        .watched()
     });
     // The stream must be larger than the group's memory.
     let stream = bytes.max(4 * hot::LIMIT);
     let hot = Case::new(HOT_CASE, BUDGET, move |stage| hot::files(stage, stream));
-    let all = files.chain([hot.watched()]);
+    let indirect = Case::new(INDIRECT_CASE, BUDGET, script::indirect).watched();
+    let all = files.chain([indirect, hot.watched()]);
     all.filter(|case| options.wants(&case.label)).collect()
 }
 

@@ -9,8 +9,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::json;
 
-use super::marks::{DISK, DiskGrowth, TRIED, Tried};
+use super::marks::{DISK, DiskGrowth, NOT_TRIED, TRIED, Tried};
 use crate::lab::pages::{self, Bench, Did, FsName, PAGE};
 use crate::lab::ring::{self, Ring};
 use crate::lab::script::Stage;
@@ -26,6 +27,8 @@ const SECTOR: u64 = 512;
 const GETFLAGS: libc::c_ulong = 0x8008_6601;
 const SETFLAGS: libc::c_ulong = 0x4008_6602;
 const JOURNAL_DATA: libc::c_int = 0x4000;
+/// EXT4_EXTENTS_FL
+const EXTENTS: libc::c_int = 0x8_0000;
 
 pub const BUFFERED: &str = "buffered stream";
 pub const DIRECT: &str = "direct stream";
@@ -37,6 +40,7 @@ pub const ONE_LARGE: &str = "direct, one large read";
 pub const ODD_BUFFER: &str = "odd address";
 pub const ODD_LENGTH: &str = "odd length";
 pub const HOLE: &str = "write into a hole";
+pub const OVERWRITE: &str = "overwrite";
 pub const APPEND: &str = "write at the end";
 pub const JOURNALLED_READ: &str = "read, data journalled";
 pub const JOURNALLED_WRITE: &str = "write, data journalled";
@@ -171,7 +175,13 @@ impl Steps<'_> {
         if self.bench.fs() != FsName::Ext4 {
             return Ok(());
         }
-        journal_data(&self.bench.path)?;
+        let refused = change_flags(&self.bench.path, |flags| flags | JOURNAL_DATA);
+        if let Err(error) = refused {
+            // Takes CAP_SYS_RESOURCE, which root of a container may lack.
+            let why = format!("the file's data cannot be journalled here: {error}");
+            self.stage.note(NOT_TRIED, json!({ "why": why }));
+            return Ok(());
+        }
         self.tries(JOURNALLED_READ, false, |path| {
             let mut block = Aligned::new(PAGE as usize);
             Ok(read_at(&direct(path)?, block.bytes(), PAGE))
@@ -277,21 +287,58 @@ fn queued(stage: &Stage, file: &File) -> Result<Did> {
     Ok(did(1, SMALL_READS * PAGE))
 }
 
-/// From now on the file's data go through the journal, which takes pages.
-fn journal_data(path: &Path) -> Result<()> {
+/// The file's flags as `chattr` changes them.
+fn change_flags(
+    path: &Path,
+    change: impl FnOnce(libc::c_int) -> libc::c_int,
+) -> std::io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let mut flags: libc::c_int = 0;
-    // SAFETY: reads and writes one int.
-    let outcome = unsafe {
-        let got = libc::ioctl(file.as_raw_fd(), GETFLAGS, &raw mut flags);
-        flags |= JOURNAL_DATA;
-        match got {
-            0 => libc::ioctl(file.as_raw_fd(), SETFLAGS, &raw const flags),
-            failed => failed,
-        }
-    };
-    if outcome != 0 {
-        return Err(std::io::Error::last_os_error()).context("could not have the data journalled");
+    // SAFETY: writes one int.
+    if unsafe { libc::ioctl(file.as_raw_fd(), GETFLAGS, &raw mut flags) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    flags = change(flags);
+    // SAFETY: reads one int.
+    if unsafe { libc::ioctl(file.as_raw_fd(), SETFLAGS, &raw const flags) } != 0 {
+        return Err(std::io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// A file whose blocks are found by number, as ext3 made them: ext4 still writes such files.
+pub fn indirect(stage: &Stage) -> Result<()> {
+    let bytes = 2 * PAGE;
+    let Some(bench) = Bench::new(stage, FsName::Ext4, bytes)? else {
+        return Ok(());
+    };
+    let fill = bench.open(true)?;
+    pages::write(&fill, bytes, PAGE as usize)?;
+    fill.sync_all().context("could not write the file back")?;
+    drop(fill);
+    change_flags(&bench.path, |flags| flags & !EXTENTS)
+        .context("could not do without extents (chattr -e)")?;
+    bench.introduce()?;
+    let steps = Steps { bench, stage };
+    steps.cold()?;
+    steps.step(BUFFERED, |path| {
+        let file = File::open(path)?;
+        pages::read(&file, bytes, PAGE as usize)
+    })?;
+    steps.cold()?;
+    steps.tries(ODD_BUFFER, false, |path| {
+        let mut block = Aligned::new(2 * PAGE as usize);
+        let odd = &mut block.bytes()[1..=PAGE as usize];
+        Ok(read_at(&direct(path)?, odd, 0))
+    })?;
+    steps.tries(OVERWRITE, true, |path| {
+        let mut block = Aligned::new(PAGE as usize);
+        Ok(write_at(&direct(path)?, block.bytes(), 0))
+    })?;
+    steps.tries(HOLE, true, |path| {
+        let file = direct(path)?;
+        file.set_len(8 * PAGE)?;
+        let mut block = Aligned::new(PAGE as usize);
+        Ok(write_at(&file, block.bytes(), 4 * PAGE))
+    })
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::evidence::View;
 use super::judge::{self, Answer, Judged};
 use super::marks::{self, HOT, Hot};
-use super::{FILE_SYSTEMS, HOT_CASE};
+use super::{FILE_SYSTEMS, HOT_CASE, INDIRECT_CASE};
 use crate::evidence::{Claim, ClaimResult, Finding};
 use crate::trace::pages::steps::lacking;
 use crate::trace::scripted::{CaseLog, Cases};
@@ -14,6 +14,8 @@ use crate::trace::{Ending, LabOptions};
 enum Judge {
     /// On each file system.
     File(fn(&View) -> Answer),
+    /// Also on files as ext3 made them.
+    Files(fn(&View) -> Answer),
     Hot(fn(&[Hot]) -> Answer),
 }
 
@@ -61,11 +63,12 @@ static QUESTIONS: [Question; 5] = [
             id: "direct-io/no-silent-fallback",
             statement: "What cannot be done past the cache fails: no call on a file opened with O_DIRECT goes \
                 through the page cache without a word.",
-            holds_if: "of calls with an odd address or length, into a hole, at the end, and on a file whose data \
-                are journalled (ext4), each either fails or inserts no page; at least one does each (control)",
+            holds_if: "of calls with an odd address or length, into a hole, at the end, into a hole of a file \
+                without extents and (with CAP_SYS_RESOURCE) on a file whose data are journalled (ext4), each \
+                either fails or inserts no page; of each file one is refused and one succeeds (control)",
             refuted_if: "one succeeds, and pages are inserted for the file",
         },
-        judge: Judge::File(judge::fallbacks),
+        judge: Judge::Files(judge::fallbacks),
     },
     Question {
         claim: Claim {
@@ -95,6 +98,10 @@ pub fn judge(cases: &Cases, asked: &LabOptions, ending: &Ending) -> Vec<Finding>
     let all = QUESTIONS.iter().filter_map(|question| {
         let labels: Vec<&str> = match question.judge {
             Judge::File(_) => FILE_SYSTEMS.iter().map(|fs| fs.name()).collect(),
+            Judge::Files(_) => {
+                let all = FILE_SYSTEMS.iter().map(|fs| fs.name());
+                all.chain([INDIRECT_CASE]).collect()
+            }
             Judge::Hot(_) => vec![HOT_CASE],
         };
         let wanted: Vec<&str> = labels.into_iter().filter(|its| asked.wants(its)).collect();
@@ -159,7 +166,7 @@ fn together(
 
 fn one(question: &Question, log: &CaseLog) -> Result<Judged, String> {
     match question.judge {
-        Judge::File(judge) => {
+        Judge::File(judge) | Judge::Files(judge) => {
             let view = View::of(log).ok_or("the script said of no file")?;
             for step in &view.case.steps {
                 if let Some(why) = step.pages.overflow() {
