@@ -50,7 +50,7 @@ fn cases(options: &LabOptions, bytes: u64) -> Vec<Case> {
     // The stream must be larger than the group's memory.
     let stream = bytes.max(4 * hot::LIMIT);
     let hot = Case::new(HOT_CASE, BUDGET, move |stage| hot::files(stage, stream));
-    let indirect = Case::new(INDIRECT_CASE, BUDGET, script::indirect).watched();
+    let indirect = Case::new(INDIRECT_CASE, BUDGET, |stage| script::indirect(stage)).watched();
     let all = files.chain([indirect, hot.watched()]);
     all.filter(|case| options.wants(&case.label)).collect()
 }
