@@ -113,6 +113,8 @@ pub struct Call {
     pub end_pos: u64,
     pub end_dev: u32,
     pub _pad: u32,
+    /// Of the call that ends: pages asked for the first time since they were read ahead, by [`ahead`].
+    pub fresh: [u64; 3],
 }
 
 /// [`Call::what`]
@@ -270,6 +272,6 @@ const _: () = {
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<ChunkKey>() == 16);
     assert!(size_of::<Chunk>() == 32);
-    assert!(size_of::<Call>() == 112);
+    assert!(size_of::<Call>() == 136);
     assert!(size_of::<Row>() == 8 * Count::LEN + 16);
 };

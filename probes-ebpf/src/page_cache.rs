@@ -387,10 +387,11 @@ fn delivered(reads: &mut Reads, call: &mut Call, file: &FileKey, bytes: u64) {
     row.add_some(Count::missed_in_call, missed);
     // All came in by this call: none of them was read ahead.
     if missed < pages {
-        let fresh = asked(file, first, last);
-        row.add_some(Count::missed_sync, fresh.sync);
-        row.add_some(Count::missed_async, fresh.asynchronous);
-        row.add_some(Count::missed_advised, fresh.advised);
+        (call.first, call.last) = (first, last);
+        asked(file, call);
+        row.add_some(Count::missed_sync, call.fresh[ahead::SYNC]);
+        row.add_some(Count::missed_async, call.fresh[ahead::ASYNC]);
+        row.add_some(Count::missed_advised, call.fresh[ahead::ADVISED]);
     }
 }
 

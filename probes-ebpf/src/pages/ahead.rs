@@ -3,14 +3,14 @@
 //! A bit is set by who inserts the page and taken away by who deletes it, atomically: the kernel does neither
 //! twice. `used` is plain: two readers of one piece at the same instant may count a first use twice.
 
-use probes_common::pages::{CHUNK_PAGES, Chunk, ChunkKey, FileKey, total};
+use probes_common::pages::{CHUNK_PAGES, Call, Chunk, ChunkKey, FileKey, total};
 
 use super::{BPF_NOEXIST, PAGE_AHEAD, add, tally};
 
 /// Pieces of the largest folio (512 pages, not aligned to its size at worst).
 const FOLIO_CHUNKS: u64 = 9;
-/// Pieces that one read call's pages are looked up in: 64 MiB.
-const CALL_CHUNKS: u64 = 257;
+/// Pieces that one read call's pages are looked up in: 16 MiB.
+const CALL_CHUNKS: u64 = 65;
 
 const NONE: Chunk = Chunk {
     ahead: [0; 3],
@@ -98,12 +98,20 @@ pub struct ByKind {
     pub asynchronous: u64,
 }
 
-/// Pages `first..=last` are asked for: how many of them for the first time since they were read ahead?
+/// Pages `call.first..=call.last` were asked for and delivered: `call.fresh` says how many of them for the
+/// first time since they were read ahead.
+///
+/// All that changes from one piece to the next is kept in the map's value: of registers the verifier would
+/// follow every combination through every round.
 #[inline(always)]
-pub fn asked(file: &FileKey, first: u64, last: u64) -> ByKind {
-    let mut fresh = ByKind::default();
-    let begin = first / CHUNK_PAGES as u64;
-    if last / CHUNK_PAGES as u64 - begin >= CALL_CHUNKS {
+pub fn asked(file: &FileKey, call: *mut Call) {
+    // SAFETY: the map's value, of this task alone.
+    let (first, last) = unsafe {
+        (&raw mut (*call).fresh).write([0; 3]);
+        ((*call).first, (*call).last)
+    };
+    let (begin, end) = (first / CHUNK_PAGES as u64, last / CHUNK_PAGES as u64);
+    if end - begin >= CALL_CHUNKS {
         tally(
             total::TOO_LONG,
             last - (begin + CALL_CHUNKS) * CHUNK_PAGES as u64 + 1,
@@ -111,36 +119,41 @@ pub fn asked(file: &FileKey, first: u64, last: u64) -> ByKind {
     }
     for step in 0..CALL_CHUNKS {
         let chunk = begin + step;
-        if chunk * CHUNK_PAGES as u64 > last {
+        if chunk > end {
             break;
         }
         let key = key(file, chunk);
         let Some(value) = PAGE_AHEAD.get_ptr_mut(&key) else {
             continue;
         };
-        // SAFETY: u64 of the map's value.
+        let mut bits = !0u64;
+        if step == 0 {
+            bits <<= first & 63;
+        }
+        if chunk == end {
+            bits &= !0u64 >> (63 - (last & 63));
+        }
+        // SAFETY: u64 of the maps' values.
         unsafe {
             let read = |word: *const u64| core::ptr::read_volatile(word);
             let used = read(&raw const (*value).used);
-            let (sync, asynchronous, advised) = (
-                read(&raw const (*value).ahead[0]),
-                read(&raw const (*value).ahead[1]),
-                read(&raw const (*value).ahead[2]),
-            );
-            let new = mask(chunk, first, last) & !used;
-            fresh.sync += ones(sync & new);
-            fresh.asynchronous += ones(asynchronous & new);
-            fresh.advised += ones(advised & new);
-            let now = used | new;
-            if (sync | asynchronous | advised) & !now == 0 {
+            let new = bits & !used;
+            let mut ahead = 0;
+            let mut take = |kind: usize| {
+                let word = read(&raw const (*value).ahead[kind]);
+                ahead |= word;
+                add(&raw mut (*call).fresh[kind], ones(word & new));
+            };
+            take(0);
+            take(1);
+            take(2);
+            core::ptr::write_volatile(&raw mut (*value).used, used | new);
+            if ahead & !(used | new) == 0 {
                 // All that was read ahead in this piece has been used.
                 let _gone = PAGE_AHEAD.remove(&key);
-            } else {
-                core::ptr::write_volatile(&raw mut (*value).used, now);
             }
         }
     }
-    fresh
 }
 
 /// Pages `first..=last` leave the cache: how many of them were read ahead for nothing?

@@ -31,6 +31,7 @@ static IDLE: Call = Call {
     end_pos: 0,
     end_dev: 0,
     _pad: 0,
+    fresh: [0; 3],
 };
 
 #[inline(always)]

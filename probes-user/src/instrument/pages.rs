@@ -99,7 +99,7 @@ impl Pages {
             (total::ROWS_FULL, "pages without a row"),
             (total::CHUNKS_FULL, "pages read ahead, used or not"),
             (total::CALLS_FULL, "calls not remembered"),
-            (total::TOO_LONG, "pages of calls longer than 64 MiB"),
+            (total::TOO_LONG, "pages of calls longer than 16 MiB"),
         ];
         let told: Vec<String> = kinds
             .into_iter()

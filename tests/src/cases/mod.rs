@@ -15,6 +15,7 @@ mod herding;
 mod kills;
 mod labs;
 mod nginx;
+mod page_cache;
 mod readme;
 mod reuse_port;
 mod schema;
@@ -46,6 +47,8 @@ pub const TESTS: &[Test] = tests![
     syn_queue: a_full_syn_queue_refuses_and_cookies_get_past_it, a_full_syn_queue_is_told_the_same_beside_noise,
         a_backlog_of_ones_own_is_the_limit_of_the_flood;
     accept_queue: a_full_accept_queue_drops_the_ack_or_resets, a_full_accept_queue_is_told_the_same_beside_noise;
+    page_cache: cold_misses_all_and_warm_hits_all_counted_alike, files_grow_cached_and_devices_buffers,
+        a_watch_of_dd_says_nothing_on_its_first_pass_and_all_on_its_second, sizes_that_make_no_sense_are_refused;
     breaking: a_needed_hook_removed_makes_claims_unsupported,
         a_rung_removed_falls_to_the_next_with_the_same_verdicts, an_optional_hook_removed_changes_no_verdict,
         function_probes_removed_change_no_verdict, a_ring_too_small_is_inconclusive,

@@ -10,7 +10,7 @@ mod script;
 use anyhow::Result;
 
 use super::page_cache::LabFold;
-use super::pages::{HOOKS, NEEDS, OPTIONS, Options};
+use super::pages::{LAB_HOOKS, LAB_NEEDS, OPTIONS, Options};
 use super::{Context, Fold, LabOption, LabOptions, Trace, Watching};
 use crate::evidence::Claim;
 use crate::lab::Lab;
@@ -33,11 +33,11 @@ impl Trace for BufferCache {
     }
 
     fn hooks(&self) -> &'static [&'static str] {
-        HOOKS
+        LAB_HOOKS
     }
 
     fn needs(&self) -> &'static [&'static str] {
-        NEEDS
+        LAB_NEEDS
     }
 
     fn options(&self) -> &'static [LabOption] {

@@ -82,6 +82,30 @@ pub const NEEDS: &[&str] = &[
     "page_cache_fault",
 ];
 
+/// The same for a lab that follows what it starts although its trace follows nobody.
+pub const LAB_HOOKS: &[&str] = &[
+    "mm_filemap_add_to_page_cache",
+    "mm_filemap_delete_from_page_cache",
+    "writeback_dirty_folio",
+    "writeback_dirty_page",
+    "page_cache_bio",
+    "page_cache_enter",
+    "page_cache_exit",
+    "page_cache_fault",
+    "page_cache_sync_ra",
+    "page_cache_async_ra",
+    "sched_process_fork",
+    "sched_process_exit",
+];
+
+pub const LAB_NEEDS: &[&str] = &[
+    "mm_filemap_add_to_page_cache",
+    "mm_filemap_delete_from_page_cache",
+    "page_cache_enter",
+    "page_cache_exit",
+    "sched_process_fork",
+];
+
 /// One case for each file system that is asked for.
 ///
 /// # Errors

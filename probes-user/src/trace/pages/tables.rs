@@ -42,7 +42,7 @@ fn reads(cases: &[Case]) -> Table {
         &[
             ("step", "step"),
             ("asked_count", "asked"),
-            ("hit_ratio", "hits"),
+            ("hit_ratio", "hit ratio"),
             ("missed_in_call_count", "missed"),
             ("missed_sync_count", "first use: sync"),
             ("missed_async_count", "async"),
@@ -129,14 +129,14 @@ fn writes(cases: &[Case]) -> Table {
             ("dirtied_count", "pages dirtied"),
             ("written_back_bytes", "bytes written back"),
             ("requests_count", "requests"),
-            ("after_ns", "first after"),
+            ("after_ns", "last after"),
         ],
     );
     let dirty = [Count::dirtied, Count::written_back_bytes];
     for (case, sums) in each(cases) {
         let rows = sums.rows(Who::All);
         for row in rows.filter(|row| dirty.iter().any(|count| row.get(*count) > 0)) {
-            let first = row.get(Count::first_written_back_ns);
+            let last = row.get(Count::last_written_back_ns);
             table.rows.push(vec![
                 name(case, &sums),
                 json!(row.comm),
@@ -144,9 +144,9 @@ fn writes(cases: &[Case]) -> Table {
                 json!(row.get(Count::dirtied)),
                 json!(row.get(Count::written_back_bytes)),
                 json!(row.get(Count::written_back_requests)),
-                match first {
+                match last {
                     0 => Value::Null,
-                    first => json!(first.saturating_sub(sums.step.begun)),
+                    last => json!(last.saturating_sub(sums.step.begun)),
                 },
             ]);
         }

@@ -97,7 +97,7 @@ fn sum(row: &PageRow, counts: &[Count]) -> u64 {
 
 const READS: [(&str, &str); 9] = [
     ("asked_count", "asked"),
-    ("hit_ratio", "hits"),
+    ("hit_ratio", "hit ratio"),
     ("missed_in_call_count", "missed"),
     ("missed_ahead_count", "read ahead"),
     ("missed_advised_count", "advised"),
