@@ -88,5 +88,6 @@ pub const TESTS: &[Test] = tests![
     async_io: every_request_is_told_with_its_way_and_every_read_with_its_sleeps,
         every_request_is_told_the_same_beside_noise, a_watch_counts_the_requests_of_a_process_by_opcode;
     direct_io: its_claims_are_settled_and_the_disk_agrees, its_claims_are_settled_the_same_beside_noise,
-        sizes_that_make_no_sense_and_missing_rights_are_told, a_watch_tells_what_dd_did_past_the_cache;
+        sizes_that_make_no_sense_and_missing_rights_are_told,
+        a_watch_names_the_file_that_went_through_the_cache_after_all;
 ];
