@@ -131,7 +131,11 @@ fn came_in(it: &Folio, row: Counts, call: &mut Call) {
 
 #[inline(always)]
 fn in_read(it: &Folio, last: u64, row: Counts, call: &mut Call) {
-    let from = if it.index > call.first { it.index } else { call.first };
+    let from = if it.index > call.first {
+        it.index
+    } else {
+        call.first
+    };
     let to = if last < call.last { last } else { call.last };
     let within = if from <= to { to - from + 1 } else { 0 };
     if within != 0 {
@@ -241,8 +245,12 @@ fn bio(ctx: &BtfTracePointContext, turn: Turn) {
         return;
     }
     let parts: u64 = reads.kernel(bio, offset!(bio_io_vec));
-    let page: u64 = if parts == 0 { 0 } else { reads.kernel(parts as *const u8, 0) };
-    let inode = if page == 0 { 0 } else { inode_of_page(&mut reads, page) };
+    let page: u64 = if parts == 0 {
+        0
+    } else {
+        reads.kernel(parts as *const u8, 0)
+    };
+    let inode = if page == 0 { 0 } else { inode_of_page(page) };
     if inode != 0 {
         let file = owner_of::<false>(&mut reads, inode as *const u8);
         if let Some(row) = row(&mut reads, &file, inode, 0) {
@@ -365,7 +373,11 @@ fn delivered(reads: &mut Reads, call: &mut Call, file: &FileKey, bytes: u64) {
         return;
     }
     let pages = last - first + 1;
-    let missed = if call.missed < pages { call.missed } else { pages };
+    let missed = if call.missed < pages {
+        call.missed
+    } else {
+        pages
+    };
     row.add_some(Count::undelivered, call.missed - missed);
     row.add(Count::asked, pages);
     row.add_some(Count::missed_in_call, missed);
@@ -489,7 +501,7 @@ fn activate(ctx: &BtfTracePointContext) {
     }
     let mut reads = Reads::new();
     let folio = reads.argument(ctx, 0);
-    let inode = inode_of_page(&mut reads, folio);
+    let inode = inode_of_page(folio);
     if inode != 0 {
         let file = owner_of::<false>(&mut reads, inode as *const u8);
         let pages = pages_of::<false>(&mut reads, folio as *const u8, folio);

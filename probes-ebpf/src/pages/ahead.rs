@@ -30,8 +30,16 @@ fn key(file: &FileKey, chunk: u64) -> ChunkKey {
 #[inline(always)]
 fn mask(chunk: u64, first: u64, last: u64) -> u64 {
     let start = chunk * CHUNK_PAGES as u64;
-    let low = if first > start { (first - start) & 63 } else { 0 };
-    let high = if last < start + 63 { (last - start) & 63 } else { 63 };
+    let low = if first > start {
+        (first - start) & 63
+    } else {
+        0
+    };
+    let high = if last < start + 63 {
+        (last - start) & 63
+    } else {
+        63
+    };
     (!0u64 << low) & (!0u64 >> (63 - high))
 }
 

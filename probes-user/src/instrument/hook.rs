@@ -129,7 +129,8 @@ static DELETE_AGAIN: [Hook; 1] = [copy(
     "mm_filemap_delete_from_page_cache_again",
     "mm_filemap_delete_from_page_cache",
 )];
-static DIRTY_FOLIO_AGAIN: [Hook; 1] = [copy("writeback_dirty_folio_again", "writeback_dirty_folio")];
+static DIRTY_FOLIO_AGAIN: [Hook; 1] =
+    [copy("writeback_dirty_folio_again", "writeback_dirty_folio")];
 static DIRTY_PAGE_AGAIN: [Hook; 1] = [copy("writeback_dirty_page_again", "writeback_dirty_page")];
 static PAGE_BIO_AGAIN: [Hook; 1] = [copy("page_cache_bio_again", "block_bio_queue")];
 static PAGE_ENTER_AGAIN: [Hook; 1] = [copy("page_cache_enter_again", "sys_enter")];
@@ -454,10 +455,7 @@ pub static PAGE_CACHE: Instrument = Instrument {
         ),
         tracepoint("page_cache_sync_ra", READ_AHEAD),
         tracepoint("page_cache_async_ra", READ_AHEAD),
-        tracepoint(
-            "mm_lru_activate",
-            "which pages became active is not seen",
-        ),
+        tracepoint("mm_lru_activate", "which pages became active is not seen"),
     ],
 };
 
@@ -466,7 +464,14 @@ const READ_AHEAD: &str =
 
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[
-    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON, &PAGE_CACHE,
+    &SCHED,
+    &SYSCALLS,
+    &SOCK,
+    &WAITQUEUE,
+    &TCP,
+    &HANDSHAKE,
+    &SURGEON,
+    &PAGE_CACHE,
 ];
 
 /// The hook of this program, with its instrument.

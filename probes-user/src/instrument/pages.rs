@@ -197,7 +197,9 @@ impl PageMaps {
                 row.name.clone_from(name);
             }
         }
-        let totals = self.totals().context("could not read the totals of pages")?;
+        let totals = self
+            .totals()
+            .context("could not read the totals of pages")?;
         Ok(Pages { rows, totals })
     }
 

@@ -110,7 +110,10 @@ impl Cgroup {
         let code = status.and_then(|status| status.exit_status()).unwrap_or(-1);
         if code != 0 {
             let error = io::Error::from_raw_os_error(code);
-            bail!("could not make sockets in {}: {error}", self.0.path.display());
+            bail!(
+                "could not make sockets in {}: {error}",
+                self.0.path.display()
+            );
         }
         receive(&ours, families.len())
     }

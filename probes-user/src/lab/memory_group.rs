@@ -93,7 +93,9 @@ impl MemoryGroup {
             _ => "memory.current",
         };
         let text = fs::read_to_string(self.path(name)).with_context(|| format!("no {name}"))?;
-        text.trim().parse().with_context(|| format!("{name}: {text}"))
+        text.trim()
+            .parse()
+            .with_context(|| format!("{name}: {text}"))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -19,9 +19,9 @@ use crate::kernel::{Kernel, monotonic_ns};
 use crate::lab::{KernelView, Lab, Progress, Scene};
 use crate::render::Report;
 use crate::render::report::KernelReport;
-use crate::stream::{Item, Mark};
 use crate::stream::continuity::Gap;
 use crate::stream::record::{Head, Recorder};
+use crate::stream::{Item, Mark};
 use crate::trace::pages::watch::COUNTED;
 use crate::trace::{Context, Ending, Fold, LabOptions, Mode, Trace, Watching};
 

@@ -32,7 +32,11 @@ pub fn cold_misses_all_and_warm_hits_all_counted_alike(ctx: &Ctx) -> Outcome {
         } else if step.ends_with("warm") {
             assert_eq!((row.count("asked_count"), ratio), (PAGES, 1.0), "{step}");
         } else if step.ends_with("truncate") {
-            assert_eq!(row.count("asked_count"), PAGES / 2, "{step}: only what was delivered");
+            assert_eq!(
+                row.count("asked_count"),
+                PAGES / 2,
+                "{step}: only what was delivered"
+            );
         }
     }
     Outcome::Pass
@@ -62,9 +66,9 @@ fn settled(ctx: &Ctx, trace: &str, claims: &[&str]) -> Report {
 /// Exact ones always; /proc/meminfo, which others move at the same time, mostly.
 fn witnesses_agree(report: &Report) {
     let rows = report.rows("witnesses");
-    let (shared, own): (Vec<Row>, Vec<Row>) = rows
-        .into_iter()
-        .partition(|row| row.text("what").contains("Buffers") || row.text("what").contains("Cached"));
+    let (shared, own): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| {
+        row.text("what").contains("Buffers") || row.text("what").contains("Cached")
+    });
     assert!(own.iter().all(|row| row.flag("agrees")), "{own:?}");
     let agree = shared.iter().filter(|row| row.flag("agrees")).count();
     assert!(4 * agree >= 3 * shared.len(), "{shared:?}");
@@ -74,7 +78,15 @@ pub fn a_watch_of_dd_says_nothing_on_its_first_pass_and_all_on_its_second(ctx: &
     let device = LoopDev::new(MIB << 20);
     let from = format!("if={}", device.path.display());
     for (pass, ratio) in [("first", 0.0), ("second", 1.0)] {
-        let words = ["page-cache", "--json", "--", "dd", &from, "of=/dev/null", "bs=64k"];
+        let words = [
+            "page-cache",
+            "--json",
+            "--",
+            "dd",
+            &from,
+            "of=/dev/null",
+            "bs=64k",
+        ];
         let report = ctx.probes(words).run().report();
         report.show();
         report.assert_nothing_lost();
@@ -82,10 +94,15 @@ pub fn a_watch_of_dd_says_nothing_on_its_first_pass_and_all_on_its_second(ctx: &
         let file = files.iter().find(|row| row.text("kind") == "device");
         let file = file.unwrap_or_else(|| panic!("no device in {files:?}"));
         assert_eq!(file.count("asked_count"), PAGES, "{pass} pass: {file:?}");
-        assert!((file.number("hit_ratio") - ratio).abs() < 1e-9, "{pass} pass: {file:?}");
+        assert!(
+            (file.number("hit_ratio") - ratio).abs() < 1e-9,
+            "{pass} pass: {file:?}"
+        );
         let processes = report.rows("processes");
         assert!(
-            processes.iter().any(|row| row.text("process") == "dd" && row.count("asked_count") >= PAGES),
+            processes
+                .iter()
+                .any(|row| row.text("process") == "dd" && row.count("asked_count") >= PAGES),
             "{processes:?}"
         );
     }
@@ -96,12 +113,16 @@ pub fn sizes_that_make_no_sense_are_refused(ctx: &Ctx) -> Outcome {
     for trace in ["page-cache", "buffer-cache"] {
         for (words, said) in [
             (["--size", "0"], "from 4 to"),
-            (["--size", "much"], "takes a number"),
+            (["--size", "much"], "invalid value"),
             (["--variant", "btrfs"], "there are ext4, xfs and raw"),
         ] {
             let run = ctx.probes([trace, words[0], words[1]]).run();
             assert_eq!(run.code(), 2, "{trace} {words:?}: {}", run.stderr);
-            assert!(run.stderr.contains(said), "{trace} {words:?}: {}", run.stderr);
+            assert!(
+                run.stderr.contains(said),
+                "{trace} {words:?}: {}",
+                run.stderr
+            );
         }
     }
     Outcome::Pass

@@ -136,7 +136,11 @@ fn loop_devices() -> Vec<String> {
     let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let backed = disks.filter_map(|disk| {
         let backing = fs::read_to_string(disk.path().join("loop/backing_file")).ok()?;
-        Some(format!("loop device {} on {}", disk.path().display(), backing.trim()))
+        Some(format!(
+            "loop device {} on {}",
+            disk.path().display(),
+            backing.trim()
+        ))
     });
     backed.collect()
 }

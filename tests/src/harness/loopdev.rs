@@ -39,8 +39,7 @@ impl LoopDev {
             let mut info = [0u8; INFO_LEN];
             info[INFO_FLAGS..INFO_FLAGS + 4].copy_from_slice(&AUTOCLEAR.to_ne_bytes());
             // SAFETY: a whole loop_info64, which the kernel reads.
-            let set =
-                unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_STATUS64, info.as_ptr()) };
+            let set = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_STATUS64, info.as_ptr()) };
             assert_eq!(set, 0, "autoclear: {}", std::io::Error::last_os_error());
             return LoopDev {
                 path,

@@ -28,5 +28,6 @@ pub const PROGRAMS: &[&str] = &["/usr/bin/dd"];
 pub const SERVICES: &[(&str, &str)] = &[("nginx-light", "nginx")];
 
 /// Names for other families of distributions, for the instructions.
-pub const FEDORA: &str = "dnf install qemu-system-x86-core xz dpkg nginx python3-uvicorn curl e2fsprogs xfsprogs";
+pub const FEDORA: &str =
+    "dnf install qemu-system-x86-core xz dpkg nginx python3-uvicorn curl e2fsprogs xfsprogs";
 pub const ARCH: &str = "pacman -S qemu-system-x86 xz dpkg nginx uvicorn curl e2fsprogs xfsprogs";

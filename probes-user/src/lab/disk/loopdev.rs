@@ -135,7 +135,11 @@ fn configure(device: &File, backing: &File) -> Result<(), Errno> {
     Ok(())
 }
 
-fn ioctl(fd: BorrowedFd<'_>, request: libc::c_ulong, argument: libc::c_ulong) -> Result<i32, Errno> {
+fn ioctl(
+    fd: BorrowedFd<'_>,
+    request: libc::c_ulong,
+    argument: libc::c_ulong,
+) -> Result<i32, Errno> {
     // SAFETY: the requests above take nothing, or a `loop_config` that outlives the call and is only read.
     let code = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) };
     if code >= 0 {

@@ -148,7 +148,9 @@ impl Disk {
     /// This kernel has no such file, or no number in it.
     pub fn queue(&self, name: &str) -> Result<u64> {
         let text = self.queue_file(name)?;
-        text.trim().parse().with_context(|| format!("{name} = {text}"))
+        text.trim()
+            .parse()
+            .with_context(|| format!("{name} = {text}"))
     }
 
     fn queue_file(&self, name: &str) -> Result<String> {

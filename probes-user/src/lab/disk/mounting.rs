@@ -32,7 +32,8 @@ pub fn folder(number: u32) -> Result<PathBuf> {
 
 fn hide() -> Result<&'static str> {
     let place = PLACES.into_iter().find(|place| Path::new(place).is_dir());
-    let place = place.ok_or_else(|| anyhow!("none of {} is there to mount on", PLACES.join(", ")))?;
+    let place =
+        place.ok_or_else(|| anyhow!("none of {} is there to mount on", PLACES.join(", ")))?;
     // SAFETY: unsharing mounts and working folder leaves memory and descriptor tables as they are.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|errno| {
         anyhow!("could not make a mount namespace: {errno}; try as root (CAP_SYS_ADMIN)")

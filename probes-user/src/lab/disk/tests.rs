@@ -67,7 +67,9 @@ fn a_raw_disk_is_the_device_itself_and_full_at_its_end() {
 #[test]
 fn sizes_that_make_no_disk_are_refused_with_words() {
     for size in [0, 5, u64::MAX & !4095] {
-        let error = Disk::new(size, Fs::Raw).err().map(|error| error.to_string());
+        let error = Disk::new(size, Fs::Raw)
+            .err()
+            .map(|error| error.to_string());
         let error = error.unwrap_or_else(|| panic!("{size} made a disk"));
         assert!(error.contains("disk of"), "{error}");
     }

@@ -60,8 +60,7 @@ pub fn write(file: &File, bytes: u64, piece: usize) -> Result<Did> {
 /// The kernel's.
 pub fn read_scattered(file: &File, at: &[u64]) -> Result<Did> {
     // SAFETY: takes numbers only.
-    let refused =
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
+    let refused = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
     ensure!(refused == 0, "posix_fadvise: errno {refused}");
     let mut buffer = [0; PAGE as usize];
     for page in at {
@@ -104,8 +103,7 @@ pub fn touch(file: &File, bytes: u64) -> Result<Did> {
 /// The kernel's.
 pub fn forget(file: &File) -> Result<Did> {
     // SAFETY: takes numbers only.
-    let refused =
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    let refused = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     ensure!(refused == 0, "posix_fadvise: errno {refused}");
     Ok(Did::default())
 }

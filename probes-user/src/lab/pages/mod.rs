@@ -150,7 +150,11 @@ impl<'a> Bench<'a> {
         let subject = Subject {
             fs: self.fs,
             dev: self.disk.dev(),
-            ino: if self.fs == FsName::Raw { 0 } else { meta.ino() },
+            ino: if self.fs == FsName::Raw {
+                0
+            } else {
+                meta.ino()
+            },
             bytes: self.bytes,
             tgid: std::process::id(),
         };

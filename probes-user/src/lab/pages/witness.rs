@@ -72,7 +72,8 @@ impl TaskIo {
         let text = fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+            line.and_then(|value| value.trim().parse().ok())
+                .unwrap_or(0)
         };
         // SAFETY: getrusage fills in the struct it is given.
         let usage = unsafe {

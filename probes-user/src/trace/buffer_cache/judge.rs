@@ -79,7 +79,10 @@ fn file(case: &Case) -> Verdict {
             numbers.extend([
                 ("file_pages_count", json!(came_in)),
                 ("device_pages_count", json!(metadata)),
-                ("folios_count", json!(sums.count(Who::Actor, Count::insert_events))),
+                (
+                    "folios_count",
+                    json!(sums.count(Who::Actor, Count::insert_events)),
+                ),
                 ("cached_count", json!(sums.step.memory.files())),
                 ("buffers_count", json!(sums.step.memory.buffers)),
             ]);

@@ -98,7 +98,11 @@ fn step<'a>(case: &'a Case, name: &str) -> Result<Sums<'a>, String> {
 }
 
 /// The lab's own pass, and dd's where there is one.
-fn passes<'a>(case: &'a Case, own: &str, dd: &str) -> Result<Vec<(&'static str, Sums<'a>)>, String> {
+fn passes<'a>(
+    case: &'a Case,
+    own: &str,
+    dd: &str,
+) -> Result<Vec<(&'static str, Sums<'a>)>, String> {
     let mut passes = vec![("read", step(case, own)?)];
     passes.extend(case.step(dd).map(|sums| ("dd", sums)));
     for (who, sums) in &passes {
@@ -139,7 +143,10 @@ fn cold(case: &Case) -> Verdict {
             ("asked_count", json!(own.asked())),
             ("hit_ratio", json!(own.hit_ratio())),
             ("inserted_count", json!(own.inserted())),
-            ("missed_in_call_count", json!(own.count(Who::Actor, Count::missed_in_call))),
+            (
+                "missed_in_call_count",
+                json!(own.count(Who::Actor, Count::missed_in_call)),
+            ),
             ("first_use_count", json!(own.counts(Who::Actor, &USED))),
         ],
     })
@@ -189,14 +196,21 @@ fn mapped(case: &Case) -> Verdict {
         && again.minor_faults > 0;
     let says = format!(
         "cold, {by_fault} of {pages} pages came in by faults ({} major, {} minor); again, {} came in ({} major, {} minor)",
-        first.major_faults, first.minor_faults, warm.inserted(), again.major_faults, again.minor_faults,
+        first.major_faults,
+        first.minor_faults,
+        warm.inserted(),
+        again.major_faults,
+        again.minor_faults,
     );
     Ok(Judged {
         holds,
         says,
         numbers: vec![
             ("inserted_by_fault_count", json!(by_fault)),
-            ("faults_missed_count", json!(cold.count(Who::Actor, Count::faults_missed))),
+            (
+                "faults_missed_count",
+                json!(cold.count(Who::Actor, Count::faults_missed)),
+            ),
             ("major_faults_count", json!(first.major_faults)),
             ("minor_faults_count", json!(first.minor_faults)),
             ("again_inserted_count", json!(warm.inserted())),
@@ -234,7 +248,10 @@ fn ahead(case: &Case) -> Verdict {
             ("used_count", json!(used)),
             ("left_over_count", json!(left)),
             ("deleted_unused_count", json!(unused)),
-            ("random_ahead_count", json!(random.counts(Who::Actor, &AHEAD))),
+            (
+                "random_ahead_count",
+                json!(random.counts(Who::Actor, &AHEAD)),
+            ),
         ],
     })
 }
@@ -252,7 +269,10 @@ fn write_back(case: &Case) -> Verdict {
     let by_others = write.count(Who::Others, Count::dirtied);
     let in_write = write.count(Who::Actor, bytes);
     let early = write.count(Who::Others, bytes);
-    let (caller, flusher) = (fsync.count(Who::Actor, bytes), fsync.count(Who::Others, bytes));
+    let (caller, flusher) = (
+        fsync.count(Who::Actor, bytes),
+        fsync.count(Who::Others, bytes),
+    );
     if dirtied == 0 {
         return Err("no page was seen to be dirtied".to_owned());
     }

@@ -50,7 +50,10 @@ impl Trace for PageCache {
 
     fn examples(&self) -> &'static [(&'static str, &'static str)] {
         &[
-            ("--variant ext4 --size 256", "one file system, a larger file"),
+            (
+                "--variant ext4 --size 256",
+                "one file system, a larger file",
+            ),
             ("-- grep -r word .", "what a command finds in the cache"),
             ("-c / -i 2s", "all processes, every two seconds"),
         ]

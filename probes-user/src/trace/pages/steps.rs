@@ -110,10 +110,7 @@ impl<'a> Sums<'a> {
     pub fn rows(&self, who: Who) -> impl Iterator<Item = &'a PageRow> {
         let (key, sums) = (self.subject.key(), *self);
         self.step.pages.rows.iter().filter(move |row| {
-            row.owner == key.owner
-                && row.dev == key.dev
-                && row.ino == key.ino
-                && sums.is(who, row)
+            row.owner == key.owner && row.dev == key.dev && row.ino == key.ino && sums.is(who, row)
         })
     }
 
@@ -128,9 +125,10 @@ impl<'a> Sums<'a> {
     /// Of the file's own disk, seen as a block device.
     pub fn device(&self, who: Who, counts: &[Count]) -> u64 {
         let (dev, sums) = (self.subject.dev, *self);
-        let rows = self.step.pages.rows.iter().filter(move |row| {
-            row.owner == owner::DEVICE && row.dev == dev && sums.is(who, row)
-        });
+        let rows =
+            self.step.pages.rows.iter().filter(move |row| {
+                row.owner == owner::DEVICE && row.dev == dev && sums.is(who, row)
+            });
         rows.map(|row| counts.iter().map(|count| row.get(*count)).sum::<u64>())
             .sum()
     }
@@ -167,7 +165,11 @@ impl<'a> Sums<'a> {
     pub fn time(&self, who: Who, count: Count) -> Option<u64> {
         let times = self.rows(who).map(|row| row.get(count));
         let times = times.filter(|time| *time != 0);
-        if count.is_first() { times.min() } else { times.max() }
+        if count.is_first() {
+            times.min()
+        } else {
+            times.max()
+        }
     }
 }
 

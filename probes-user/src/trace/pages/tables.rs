@@ -18,7 +18,12 @@ pub fn of_lab(cases: &Cases) -> Ledger {
         .collect();
     remarks.extend(cases.remark());
     Ledger {
-        tables: vec![reads(&views), comings(&views), writes(&views), witnesses(&views)],
+        tables: vec![
+            reads(&views),
+            comings(&views),
+            writes(&views),
+            witnesses(&views),
+        ],
         remarks,
         timeline: Vec::new(),
     }

@@ -81,7 +81,12 @@ fn joined<K: Ord>(
 }
 
 fn weight(row: &PageRow) -> u64 {
-    let others = [Count::asked, Count::dirtied, Count::deleted, Count::user_faults];
+    let others = [
+        Count::asked,
+        Count::dirtied,
+        Count::deleted,
+        Count::user_faults,
+    ];
     let bytes = row.get(Count::written_back_bytes) + row.get(Count::direct_bytes);
     sum(row, &INSERTED) + sum(row, &others) + bytes / 4096
 }
@@ -150,7 +155,11 @@ fn by_process(pages: &Pages) -> Table {
 }
 
 fn by_file(pages: &Pages) -> Table {
-    let table = with_reads("files", "Pages by file", &[("file", "file"), ("kind", "kind")]);
+    let table = with_reads(
+        "files",
+        "Pages by file",
+        &[("file", "file"), ("kind", "kind")],
+    );
     let rows = joined(pages, is_cached, |row| (row.owner, row.dev, row.ino));
     filled(table, rows, |row| {
         vec![json!(file_name(row)), json!(owner_name(row.owner))]
@@ -252,7 +261,11 @@ fn ahead(pages: &Pages) -> Table {
         cells.push(json!(sum(row, &MISSED[1..])));
         cells.push(json!(sum(
             row,
-            &[Count::unused_sync, Count::unused_async, Count::unused_advised]
+            &[
+                Count::unused_sync,
+                Count::unused_async,
+                Count::unused_advised
+            ]
         )));
         table.rows.push(cells);
     }

@@ -31,13 +31,19 @@ impl Witness {
 
     /// `Cached of /proc/meminfo: 16384 counted, 16390 said`
     pub fn told(&self) -> String {
-        format!("{}: {} counted, {} said", self.what, self.counted, self.said)
+        format!(
+            "{}: {} counted, {} said",
+            self.what, self.counted, self.said
+        )
     }
 }
 
 fn grown(sums: &Sums<'_>, of: u32) -> (i64, u64) {
     let (inserted, deleted) = (sums.step.pages.inserted(of), sums.step.pages.deleted(of));
-    (inserted.cast_signed() - deleted.cast_signed(), inserted + deleted)
+    (
+        inserted.cast_signed() - deleted.cast_signed(),
+        inserted + deleted,
+    )
 }
 
 /// All that applies to this step.
