@@ -159,6 +159,7 @@ offsets! {
     inode_rdev: "inode.i_rdev",
     inode_sb: "inode.i_sb",
     inode_dentry: "inode.i_dentry",
+    inode_mapping: "inode.i_mapping",
     sb_dev: "super_block.s_dev",
     sb_magic: "super_block.s_magic",
     dentry_alias: "dentry.d_u.d_alias" | "dentry.d_alias",

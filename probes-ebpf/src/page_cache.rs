@@ -250,11 +250,7 @@ fn bio(ctx: &BtfTracePointContext, turn: Turn) {
     } else {
         reads.kernel(parts as *const u8, 0)
     };
-    let inode = if page == 0 {
-        0
-    } else {
-        inode_of_page(&mut reads, page)
-    };
+    let inode = if page == 0 { 0 } else { inode_of_page(page) };
     if inode != 0 {
         let file = owner_of::<false>(&mut reads, inode as *const u8);
         if let Some(row) = row(&mut reads, &file, inode, 0) {
@@ -505,7 +501,7 @@ fn activate(ctx: &BtfTracePointContext) {
     }
     let mut reads = Reads::new();
     let folio = reads.argument(ctx, 0);
-    let inode = inode_of_page(&mut reads, folio);
+    let inode = inode_of_page(folio);
     if inode != 0 {
         let file = owner_of::<false>(&mut reads, inode as *const u8);
         let pages = pages_of::<false>(&mut reads, folio as *const u8, folio);

@@ -75,9 +75,11 @@ pub fn pages_of<const TYPED: bool>(reads: &mut Reads, folio: *const u8, argument
     pages as u64
 }
 
-/// The inode that a bio's first page belongs to; 0 = memory that no file owns.
+/// The inode that any page belongs to; 0 = memory that no file owns. What lies where `mapping` would be in a
+/// page of another use (a slab's) is found out by the way back; reads that fail there mean nothing.
 #[inline(always)]
-pub fn inode_of_page(reads: &mut Reads, page: u64) -> u64 {
+pub fn inode_of_page(page: u64) -> u64 {
+    let mut reads = Reads::new();
     let word: u64 = reads.kernel(page as *const u8, offset!(page_compound_head));
     let mut head = page;
     if word & 1 != 0 {
@@ -95,5 +97,7 @@ pub fn inode_of_page(reads: &mut Reads, page: u64) -> u64 {
     if mapping == 0 || mapping & 3 != 0 {
         return 0;
     }
-    reads.kernel(mapping as *const u8, offset!(mapping_host))
+    let inode: u64 = reads.kernel(mapping as *const u8, offset!(mapping_host));
+    let back: u64 = reads.kernel(inode as *const u8, offset!(inode_mapping));
+    if back == mapping { inode } else { 0 }
 }

@@ -113,7 +113,7 @@ pub fn sizes_that_make_no_sense_are_refused(ctx: &Ctx) -> Outcome {
     for trace in ["page-cache", "buffer-cache"] {
         for (words, said) in [
             (["--size", "0"], "from 4 to"),
-            (["--size", "much"], "takes a number"),
+            (["--size", "much"], "invalid value"),
             (["--variant", "btrfs"], "there are ext4, xfs and raw"),
         ] {
             let run = ctx.probes([trace, words[0], words[1]]).run();
