@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// One object for each [[bin]] of probes-ebpf.
-const OBJECTS: [&str; 8] = [
+const OBJECTS: [&str; 10] = [
     "sched",
     "syscalls",
     "sock",
@@ -13,6 +13,8 @@ const OBJECTS: [&str; 8] = [
     "handshake",
     "surgeon",
     "block",
+    "uring",
+    "page_cache",
 ];
 
 fn main() {

@@ -28,9 +28,17 @@ pub struct Config {
     pub bio_argument: u32,
     /// `I_DIRTY_PAGES` of `inode.i_state`.
     pub dirty_pages_flag: u32,
-    pub _pad: u32,
+    /// Bit of `page.flags` that says a folio is large.
+    pub page_head_bit: u32,
     /// Addresses of [`TIMER_FUNCTIONS`]; 0 = not known, never equal to a timer's.
     pub timers: [u64; 5],
+    /// Where io_uring's tracepoints have their request, and how many arguments a completion has.
+    pub uring_submit_req: u32,
+    pub uring_poll_req: u32,
+    pub uring_work_req: u32,
+    pub uring_complete_args: u32,
+    /// Begin and end of `io_submit_sqes`; 0 = not known.
+    pub submit_sqes: [u64; 2],
 }
 
 /// What TCP's timers run, in the order of [`crate::tcp::TIMER_WRITE`] and the following.
@@ -56,9 +64,14 @@ impl Config {
         accept_args: 0,
         bio_argument: 0,
         dirty_pages_flag: 0,
-        _pad: 0,
+        page_head_bit: 0,
         timers: [0; 5],
+        uring_submit_req: 0,
+        uring_poll_req: 0,
+        uring_work_req: 0,
+        uring_complete_args: 0,
+        submit_sqes: [0; 2],
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 152);
+const _: () = assert!(size_of::<Config>() == 184);

@@ -91,6 +91,10 @@ kinds! {
     Handshake = 49 => crate::tcp::Handshake,
     /// A request of a block device, at its end.
     BlockRequest = 56 => crate::block::BlockRequest,
+    /// `io_uring_complete`
+    UringDone = 60 => crate::uring::UringDone,
+    /// `io_uring_cqe_overflow`
+    UringOverflow = 61 => crate::uring::UringOverflow,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

@@ -9,8 +9,10 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod offsets;
+pub mod pages;
 pub mod surgeon;
 pub mod tcp;
+pub mod uring;
 
 pub use control::{Control, Task};
 pub use event::{Header, Kind};

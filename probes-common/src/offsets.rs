@@ -171,4 +171,22 @@ offsets! {
     rq_sector: "request.__sector",
     rq_len: "request.__data_len",
     rq_bio: "request.bio",
+    kiocb_ctx: "io_kiocb.ctx",
+    kiocb_opcode: "io_kiocb.opcode",
+    kiocb_user_data: "io_kiocb.cqe.user_data" | "io_kiocb.user_data",
+    folio_index: "folio.index" | "page.index",
+    page_flags: "page.flags",
+    /// Valid of a large folio.
+    folio_nr_pages: "folio._nr_pages" | "folio._folio_nr_pages",
+    /// The same on 5.10, within the second page.
+    page_compound_nr: "page.compound_nr",
+    mapping_nrpages: "address_space.nrpages",
+    inode_dentry: "inode.i_dentry",
+    sb_magic: "super_block.s_magic",
+    dentry_alias: "dentry.d_u.d_alias" | "dentry.d_alias",
+    dentry_name: "dentry.d_name.name",
+    file_mapping: "file.f_mapping",
+    file_flags: "file.f_flags",
+    file_pos: "file.f_pos",
+    regs_arg4: "pt_regs.r8",
 }

@@ -13,6 +13,7 @@ pub mod globals;
 pub mod inet;
 pub mod maps;
 pub mod packet;
+pub mod pages;
 pub mod read;
 pub mod snap;
 

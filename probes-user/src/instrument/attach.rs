@@ -92,6 +92,8 @@ pub struct Setup<'a> {
     pub syscalls: &'a [u32],
     /// Addresses of [`probes_common::config::TIMER_FUNCTIONS`]; 0 = not known.
     pub timers: [u64; 5],
+    /// Begin and end of `io_submit_sqes`; 0 = not known.
+    pub submit_sqes: [u64; 2],
     /// Programs without which there is no verdict.
     pub needs: &'a [&'a str],
     pub without: &'a Without,
@@ -130,8 +132,16 @@ impl Setup<'_> {
                 .facts
                 .enumerator("I_DIRTY_PAGES")
                 .map_or(I_DIRTY_PAGES, |flag| flag as u32),
-            _pad: 0,
+            page_head_bit: self.facts.enumerator("PG_head").unwrap_or(0) as u32,
             timers: self.timers,
+            uring_submit_req: takes("io_uring_submit_sqe", 7),
+            uring_poll_req: takes("io_uring_poll_arm", 6),
+            uring_work_req: 2 * takes("io_uring_queue_async_work", 5),
+            uring_complete_args: self
+                .facts
+                .tracepoint("io_uring_complete")
+                .map_or(0, |tracepoint| tracepoint.args),
+            submit_sqes: self.submit_sqes,
         }
     }
 }

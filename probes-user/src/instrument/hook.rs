@@ -121,6 +121,22 @@ static FORK_AGAIN: [Hook; 1] = [copy("sched_process_fork_again", "sched_process_
 static EXEC_AGAIN: [Hook; 1] = [copy("sched_process_exec_again", "sched_process_exec")];
 static EXIT_AGAIN: [Hook; 1] = [copy("sched_process_exit_again", "sched_process_exit")];
 
+static INSERT_AGAIN: [Hook; 1] = [copy(
+    "mm_filemap_add_to_page_cache_again",
+    "mm_filemap_add_to_page_cache",
+)];
+static DELETE_AGAIN: [Hook; 1] = [copy(
+    "mm_filemap_delete_from_page_cache_again",
+    "mm_filemap_delete_from_page_cache",
+)];
+static DIRTY_FOLIO_AGAIN: [Hook; 1] =
+    [copy("writeback_dirty_folio_again", "writeback_dirty_folio")];
+static DIRTY_PAGE_AGAIN: [Hook; 1] = [copy("writeback_dirty_page_again", "writeback_dirty_page")];
+static PAGE_BIO_AGAIN: [Hook; 1] = [copy("page_cache_bio_again", "block_bio_queue")];
+static PAGE_ENTER_AGAIN: [Hook; 1] = [copy("page_cache_enter_again", "sys_enter")];
+static PAGE_EXIT_AGAIN: [Hook; 1] = [copy("page_cache_exit_again", "sys_exit")];
+static PAGE_FAULT_AGAIN: [Hook; 1] = [copy("page_cache_fault_again", "page_fault_user")];
+
 static TCP_STATE_AGAIN: [Hook; 1] = [copy("tcp_state_again", "inet_sock_set_state")];
 static RETRANSMIT_AGAIN: [Hook; 1] = [copy("tcp_retransmit_skb_again", "tcp_retransmit_skb")];
 static SEND_RESET_AGAIN: [Hook; 1] = [copy("tcp_send_reset_again", "tcp_send_reset")];
@@ -482,9 +498,134 @@ pub static BLOCK: Instrument = Instrument {
     ],
 };
 
+static SUBMIT_REQ_AGAIN: [Hook; 1] = [copy("io_uring_submit_req_again", "io_uring_submit_req")];
+static SUBMIT_SQE_AGAIN: [Hook; 1] = [copy("io_uring_submit_sqe_again", "io_uring_submit_sqe")];
+static POLL_ARM_AGAIN: [Hook; 1] = [copy("io_uring_poll_arm_again", "io_uring_poll_arm")];
+static ASYNC_WORK_AGAIN: [Hook; 1] = [copy(
+    "io_uring_queue_async_work_again",
+    "io_uring_queue_async_work",
+)];
+static COMPLETE_AGAIN: [Hook; 1] = [copy("io_uring_complete_again", "io_uring_complete")];
+
+pub static URING: Instrument = Instrument {
+    name: "uring",
+    question: "Which way did each request of io_uring take: inline, by poll, by a worker, and how long?",
+    object: object!("uring"),
+    hooks: &[
+        twice(
+            "io_uring_submit_req",
+            &SUBMIT_REQ_AGAIN,
+            "requests are not known (up to 6.1 io_uring_submit_sqe tells them)",
+        ),
+        twice(
+            "io_uring_submit_sqe",
+            &SUBMIT_SQE_AGAIN,
+            "requests are not known (since 6.5 io_uring_submit_req tells them)",
+        ),
+        twice(
+            "io_uring_poll_arm",
+            &POLL_ARM_AGAIN,
+            "a request that waits for its file looks as if a device had it",
+        ),
+        twice(
+            "io_uring_queue_async_work",
+            &ASYNC_WORK_AGAIN,
+            "a request that a worker does looks as if a device had it",
+        ),
+        twice(
+            "io_uring_complete",
+            &COMPLETE_AGAIN,
+            "nothing says when a request was complete",
+        ),
+        tracepoint(
+            "io_uring_cqe_overflow",
+            "completions that found no room are not seen (before 5.16 none are)",
+        ),
+    ],
+};
+
+pub static PAGE_CACHE: Instrument = Instrument {
+    name: "page_cache",
+    question: "What comes into the page cache, was it there when asked for, who dirties and writes it back?",
+    object: object!("page_cache"),
+    hooks: &[
+        twice(
+            "mm_filemap_add_to_page_cache",
+            &INSERT_AGAIN,
+            "nothing says what came into the page cache",
+        ),
+        twice(
+            "mm_filemap_delete_from_page_cache",
+            &DELETE_AGAIN,
+            "what leaves the page cache, used or not, is not seen",
+        ),
+        twice(
+            "writeback_dirty_folio",
+            &DIRTY_FOLIO_AGAIN,
+            "who dirtied a page is not seen (5.10 has writeback_dirty_page instead)",
+        ),
+        twice(
+            "writeback_dirty_page",
+            &DIRTY_PAGE_AGAIN,
+            "who dirtied a page is not seen (6.1 and later have writeback_dirty_folio instead)",
+        ),
+        named(
+            "page_cache_bio",
+            "block_bio_queue",
+            &PAGE_BIO_AGAIN,
+            "who writes pages back, and when, is not seen",
+        ),
+        named(
+            "page_cache_enter",
+            "sys_enter",
+            &PAGE_ENTER_AGAIN,
+            "what a read call asks for is not known",
+        ),
+        named(
+            "page_cache_exit",
+            "sys_exit",
+            &PAGE_EXIT_AGAIN,
+            "what a read call got is not known",
+        ),
+        named(
+            "page_cache_fault",
+            "page_fault_user",
+            &PAGE_FAULT_AGAIN,
+            "page faults are known from the process's own counts only",
+        ),
+        tracepoint(
+            "mm_filemap_get_pages",
+            "look-ups are known from the read calls alone",
+        ),
+        tracepoint(
+            "mm_filemap_fault",
+            "on which file a page fault was is known only where a page came in",
+        ),
+        tracepoint(
+            "mm_filemap_map_pages",
+            "faults that map pages around them are not told apart",
+        ),
+        tracepoint("page_cache_sync_ra", READ_AHEAD),
+        tracepoint("page_cache_async_ra", READ_AHEAD),
+        tracepoint("mm_lru_activate", "which pages became active is not seen"),
+    ],
+};
+
+const READ_AHEAD: &str =
+    "whether read-ahead was synchronous is concluded from what its call found missing";
+
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[
-    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON, &BLOCK,
+    &SCHED,
+    &SYSCALLS,
+    &SOCK,
+    &WAITQUEUE,
+    &TCP,
+    &HANDSHAKE,
+    &SURGEON,
+    &BLOCK,
+    &PAGE_CACHE,
+    &URING,
 ];
 
 /// The hook of this program, with its instrument.

@@ -12,6 +12,7 @@ use probes_common::control::SockFilter;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::blocks::{BlockMaps, Blocks};
+use super::pages::{PageMaps, Pages};
 use super::surgeon::Surgeon;
 use crate::lab::KernelView;
 use crate::lab::surgeon::{Counts, Rule};
@@ -87,6 +88,7 @@ pub struct Shared {
     pub(crate) ports: Mapping,
     pub(crate) surgeon: Option<Surgeon>,
     pub(crate) blocks: Option<BlockMaps>,
+    pub(crate) pages: Option<PageMaps>,
 }
 
 impl Shared {
@@ -102,6 +104,11 @@ impl Shared {
         self.blocks
             .as_ref()
             .context("no counts of disks: the trace does not ask for the instrument block")
+    }
+
+    /// Is the instrument `page_cache` loaded?
+    pub fn counts_pages(&self) -> bool {
+        self.pages.is_some()
     }
 
     fn word(&self, offset: usize) -> &AtomicU32 {
@@ -230,5 +237,11 @@ impl KernelView for Shared {
 
     fn blocks(&self) -> Result<Blocks> {
         self.block_maps()?.read()
+    }
+
+    fn pages(&self) -> Result<Pages> {
+        let maps = self.pages.as_ref();
+        maps.context("no counts of pages: the trace does not ask for the instrument page_cache")?
+            .read()
     }
 }

@@ -7,6 +7,7 @@ pub mod hook;
 pub mod lock;
 pub mod memory;
 pub mod object;
+pub mod pages;
 pub mod surgeon;
 pub mod sys;
 pub mod tc;

@@ -12,6 +12,7 @@ mod proc;
 mod ring;
 pub mod symbols;
 pub mod tcp;
+pub mod uring;
 mod version;
 
 use serde::{Deserialize, Serialize};

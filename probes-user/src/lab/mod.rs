@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use crate::instrument::blocks::Blocks;
+use crate::instrument::pages::Pages;
 use crate::stream::Mark;
 
 pub mod account;
@@ -21,9 +22,12 @@ pub mod herd;
 pub mod inject;
 pub mod link;
 pub mod memory_group;
+pub mod native_aio;
 pub mod netlink;
 pub mod netns;
+pub mod pages;
 pub mod queue;
+pub mod ring;
 pub mod sandbox;
 pub mod script;
 pub mod shared;
@@ -80,6 +84,13 @@ pub trait KernelView: Send + Sync {
     /// As for `follow_disks`.
     fn blocks(&self) -> Result<Blocks> {
         bail!("no counts of disks: the trace does not ask for the instrument block")
+    }
+    /// What the instrument `page_cache` has counted since it was loaded.
+    ///
+    /// # Errors
+    /// The trace does not ask for it.
+    fn pages(&self) -> Result<Pages> {
+        bail!("no counts of pages: the trace does not ask for the instrument page_cache")
     }
 }
 

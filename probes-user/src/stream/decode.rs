@@ -11,6 +11,7 @@ use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,
 };
+use probes_common::uring::{UringDone, UringOverflow};
 
 use super::item::{Body, Event};
 
@@ -86,6 +87,8 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         Kind::Packet => Body::Packet(payload::<Packet>(bytes)?),
         Kind::Handshake => Body::Handshake(payload::<Handshake>(bytes)?),
         Kind::BlockRequest => Body::BlockRequest(payload::<BlockRequest>(bytes)?),
+        Kind::UringDone => Body::UringDone(payload::<UringDone>(bytes)?),
+        Kind::UringOverflow => Body::UringOverflow(payload::<UringOverflow>(bytes)?),
     };
     Ok(Event { header, body })
 }
@@ -148,6 +151,8 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Body::Packet(p) => both(header, p),
         Body::Handshake(p) => both(header, p),
         Body::BlockRequest(p) => both(header, p),
+        Body::UringDone(p) => both(header, p),
+        Body::UringOverflow(p) => both(header, p),
     }
 }
 

@@ -9,6 +9,7 @@ use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,
 };
+use probes_common::uring::{UringDone, UringOverflow};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,6 +43,8 @@ pub enum Body {
     Packet(Packet),
     Handshake(Handshake),
     BlockRequest(BlockRequest),
+    UringDone(UringDone),
+    UringOverflow(UringOverflow),
 }
 
 /// What user space did or found, on the same clock as the events. `name` and `data` belong to the trace

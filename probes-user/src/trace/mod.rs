@@ -14,10 +14,15 @@ use crate::stream::Item;
 
 pub mod accept_herd;
 pub mod accept_queue;
+pub mod async_io;
 pub mod backoff;
 pub mod block_io;
+pub mod buffer_cache;
+pub mod direct_io;
 pub mod epoll_herd;
 pub mod herd;
+pub mod page_cache;
+pub mod pages;
 pub mod reuse_port;
 pub mod rules;
 pub mod scripted;
@@ -43,6 +48,10 @@ pub static TRACES: &[&dyn Trace] = &[
     &tcp_close::TCP_CLOSE,
     &tcp_states::TCP_STATES,
     &block_io::BLOCK_IO,
+    &async_io::ASYNC_IO,
+    &direct_io::DIRECT_IO,
+    &buffer_cache::BUFFER_CACHE,
+    &page_cache::PAGE_CACHE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

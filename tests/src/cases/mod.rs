@@ -5,16 +5,19 @@ use crate::tests;
 
 mod accept_queue;
 mod accounts;
+mod async_io;
 mod bad_input;
 mod block_io;
 mod breaking;
 mod check;
 mod commands;
+mod direct_io;
 mod files;
 mod herding;
 mod kills;
 mod labs;
 mod nginx;
+mod page_cache;
 mod readme;
 mod reuse_port;
 mod schema;
@@ -48,6 +51,8 @@ pub const TESTS: &[Test] = tests![
     syn_queue: a_full_syn_queue_refuses_and_cookies_get_past_it, a_full_syn_queue_is_told_the_same_beside_noise,
         a_backlog_of_ones_own_is_the_limit_of_the_flood;
     accept_queue: a_full_accept_queue_drops_the_ack_or_resets, a_full_accept_queue_is_told_the_same_beside_noise;
+    page_cache: cold_misses_all_and_warm_hits_all_counted_alike, files_grow_cached_and_devices_buffers,
+        a_watch_of_dd_says_nothing_on_its_first_pass_and_all_on_its_second, sizes_that_make_no_sense_are_refused;
     breaking: a_needed_hook_removed_makes_claims_unsupported,
         a_rung_removed_falls_to_the_next_with_the_same_verdicts, an_optional_hook_removed_changes_no_verdict,
         function_probes_removed_change_no_verdict, a_ring_too_small_is_inconclusive,
@@ -87,4 +92,9 @@ pub const TESTS: &[Test] = tests![
         a_killed_run_leaves_an_empty_group_that_the_next_removes;
     synack_retry: a_lost_final_ack_leaves_the_client_established,
         fewer_retries_are_fewer_synacks_beside_noise_too;
+    async_io: every_request_is_told_with_its_way_and_every_read_with_its_sleeps,
+        every_request_is_told_the_same_beside_noise, a_watch_counts_the_requests_of_a_process_by_opcode;
+    direct_io: its_claims_are_settled_and_the_disk_agrees, its_claims_are_settled_the_same_beside_noise,
+        sizes_that_make_no_sense_and_missing_rights_are_told,
+        a_watch_names_the_file_that_went_through_the_cache_after_all;
 ];

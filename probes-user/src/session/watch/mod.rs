@@ -196,6 +196,7 @@ fn follow(
         if let (Some(at), Some(interval)) = (next_interval, run.options.interval)
             && now >= at
         {
+            run.take_counts()?;
             crate::cli::output::interim(&run.sink.fold.interim(), output)?;
             next_interval = Some(at + interval);
         }

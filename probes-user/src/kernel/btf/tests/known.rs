@@ -141,6 +141,22 @@ pub const OFFSETS: &[Row] = &[
     ("rq_sector", [at(48, 8), at(48, 8), at(48, 8), at(48, 8), at(48, 8)]),
     ("rq_len", [at(40, 4), at(44, 4), at(44, 4), at(44, 4), at(44, 4)]),
     ("rq_bio", [at(56, 8), at(56, 8), at(56, 8), at(56, 8), at(56, 8)]),
+    ("kiocb_ctx", [at(80, 8), at(88, 8), at(96, 8), at(96, 8), at(96, 8)]),
+    ("kiocb_opcode", [at(72, 1), at(64, 1), at(64, 1), at(64, 1), at(64, 1)]),
+    ("kiocb_user_data", [at(104, 8), at(72, 8), at(80, 8), at(80, 8), at(80, 8)]),
+    ("folio_index", [at(32, 8), at(32, 8), at(32, 8), at(32, 8), at(32, 8)]),
+    ("page_flags", [at(0, 8), at(0, 8), at(0, 8), at(0, 8), at(0, 8)]),
+    ("folio_nr_pages", [NONE, at(92, 4), at(96, 4), at(120, 4), at(120, 4)]),
+    ("page_compound_nr", [at(24, 4), at(28, 4), NONE, NONE, NONE]),
+    ("mapping_nrpages", [at(88, 8), at(128, 8), at(88, 8), at(88, 8), at(80, 8)]),
+    ("inode_dentry", [at(312, 8), at(312, 8), at(304, 8), at(312, 8), at(296, 8)]),
+    ("sb_magic", [at(96, 8), at(96, 8), at(96, 8), at(96, 8), at(96, 8)]),
+    ("dentry_alias", [at(176, 16), at(176, 16), at(176, 16), at(176, 16), at(176, 16)]),
+    ("dentry_name", [at(40, 8), at(40, 8), at(40, 8), at(40, 8), at(40, 8)]),
+    ("file_mapping", [at(240, 8), at(216, 8), at(24, 8), at(16, 8), at(16, 8)]),
+    ("file_flags", [at(64, 4), at(64, 4), at(48, 4), at(40, 4), at(40, 4)]),
+    ("file_pos", [at(104, 8), at(104, 8), at(112, 8), at(112, 8), at(104, 8)]),
+    ("regs_arg4", [at(72, 8), at(72, 8), at(72, 8), at(72, 8), at(72, 8)]),
 ];
 
 /// Other paths: renamed and vanished fields, bit fields, anonymous members, arrays, whole structs.
