@@ -58,7 +58,7 @@ macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What is counted of each disk and class.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[allow(non_camel_case_types, reason = "the names stand in reports")]
+        #[expect(non_camel_case_types, reason = "the names are keys of the report as well")]
         #[repr(u32)]
         pub enum Total { $($(#[$doc])* $name),* }
 

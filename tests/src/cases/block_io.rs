@@ -69,7 +69,8 @@ fn parts(report: &Report, disk: &str) {
                 assert_eq!((calls, requests, carried), (64, 64, 64 * PAGE));
             }
             "writers" => assert_eq!(carried, MIB),
-            _ => assert!(carried >= row.count("called_bytes"), "{row:?}"),
+            // The first read has brought in some of what the others read.
+            _ => assert!(carried + 16 * PAGE > row.count("called_bytes"), "{row:?}"),
         }
     }
 }

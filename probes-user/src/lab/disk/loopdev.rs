@@ -1,6 +1,6 @@
 //! A loop device that clears itself when nobody has it open any more.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
@@ -101,6 +101,26 @@ impl LoopDevice {
     pub fn numbers(&self) -> (u32, u32) {
         let device = self.file.metadata().map_or(0, |meta| meta.rdev());
         (rustix::fs::major(device), rustix::fs::minor(device))
+    }
+
+    pub fn queue(&self, name: &str) -> Result<u64> {
+        let text = self.queue_file(name)?;
+        let value = text.trim().parse();
+        value.with_context(|| format!("{name} = {text}"))
+    }
+
+    pub fn queue_file(&self, name: &str) -> Result<String> {
+        let path = self.queue_path(name);
+        fs::read_to_string(&path).with_context(|| format!("could not read {path}"))
+    }
+
+    pub fn set_queue(&self, name: &str, value: u64) -> Result<()> {
+        let path = self.queue_path(name);
+        fs::write(&path, value.to_string()).with_context(|| format!("could not set {path}"))
+    }
+
+    fn queue_path(&self, name: &str) -> String {
+        format!("/sys/block/loop{}/queue/{name}", self.number)
     }
 
     /// Drops the pages of the device itself.

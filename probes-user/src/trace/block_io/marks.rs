@@ -33,6 +33,8 @@ pub struct DiskMark {
     pub dev: u32,
     pub max_kib: u64,
     pub read_ahead_kib: u64,
+    /// Merging was forbidden by the driver (queue/nomerges) until the lab allowed it.
+    pub nomerges: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -175,7 +175,13 @@ impl Fold for LabFold {
             .iter()
             .filter_map(|(_, its)| its.as_ref().ok())
             .collect();
-        let remarks = self.cases.remark().into_iter().collect();
+        let mut remarks: Vec<String> = self.cases.remark().into_iter().collect();
+        if whole.iter().any(|facts| facts.disk.nomerges != 0) {
+            remarks.push(
+                "this kernel's loop driver forbids merging; the lab allowed it on its disks"
+                    .to_owned(),
+            );
+        }
         Outcome {
             ledger: ledger::ledger(&whole, remarks),
             findings: judge::judge(&cases, ending.blocks(&[]).as_ref(), &self.attached),

@@ -98,6 +98,7 @@ impl Scene<'_> {
             dev: self.disk.dev(),
             max_kib: self.disk.queue("max_sectors_kb")?,
             read_ahead_kib: self.disk.queue("read_ahead_kb")?,
+            nomerges: self.disk.nomerges(),
         };
         self.stage.note(DISK, serde_json::to_value(mark)?);
         Ok(())
