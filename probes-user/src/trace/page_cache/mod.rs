@@ -9,6 +9,9 @@ mod script;
 
 use anyhow::Result;
 
+#[cfg(test)]
+pub use judge::QUESTIONS;
+
 use super::pages::settle::{self, Question};
 use super::pages::steps::Case;
 use super::pages::watch::WatchFold;

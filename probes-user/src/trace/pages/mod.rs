@@ -3,6 +3,8 @@
 pub mod settle;
 pub mod steps;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 pub mod witness;
 
