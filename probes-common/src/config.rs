@@ -24,7 +24,10 @@ pub struct Config {
     pub drop_has_sock: u32,
     /// Parameters of `inet_csk_accept`: behind them comes what it returned.
     pub accept_args: u32,
-    pub _pad: u32,
+    /// 1 = all system calls of watched tasks are counted by family.
+    pub counts_calls: u32,
+    /// `enum iter_type` of this kernel, plus one; 0 = it has none: ITER_UBUF, ITER_IOVEC.
+    pub iter_user: [u32; 2],
     /// Addresses of [`TIMER_FUNCTIONS`]; 0 = not known, never equal to a timer's.
     pub timers: [u64; 5],
 }
@@ -50,9 +53,10 @@ impl Config {
         drop_has_reason: 0,
         drop_has_sock: 0,
         accept_args: 0,
-        _pad: 0,
+        counts_calls: 0,
+        iter_user: [0; 2],
         timers: [0; 5],
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 144);
+const _: () = assert!(size_of::<Config>() == 152);

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod control;
+pub mod copy;
 pub mod event;
 pub mod offsets;
 pub mod surgeon;

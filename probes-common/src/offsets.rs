@@ -142,4 +142,18 @@ offsets! {
     /// FIN_WAIT2 or TIME_WAIT: its `skc_state` says TIME_WAIT in both.
     tw_substate: "inet_timewait_sock.tw_substate",
     req_timer: "request_sock.rsk_timer",
+    skb_data: "sk_buff.data",
+    skb_end: "sk_buff.end",
+    skb_len: "sk_buff.len",
+    skb_data_len: "sk_buff.data_len",
+    shinfo_nr_frags: "skb_shared_info.nr_frags",
+    shinfo_frags: "skb_shared_info.frags",
+    frag_page: "skb_frag.netmem" | "bio_vec.bv_page",
+    frag_len: "skb_frag.len" | "bio_vec.bv_len",
+    page_compound: "page.compound_head" | "page.compound_info",
+    page_mapping: "page.mapping",
+    mapping_host: "address_space.host",
+    inode_ino: "inode.i_ino",
+    msg_iter: "msghdr.msg_iter",
+    iter_type: "iov_iter.iter_type" | "iov_iter.type",
 }

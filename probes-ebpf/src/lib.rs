@@ -14,6 +14,7 @@ pub mod maps;
 pub mod packet;
 pub mod read;
 pub mod snap;
+pub mod tally;
 
 #[cfg(not(test))]
 #[panic_handler]

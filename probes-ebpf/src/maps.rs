@@ -3,6 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use probes_common::Control;
+use probes_common::copy::{CallRow, CopyRow, FAMILIES, SLOTS};
 use probes_common::control::{PID_LIMIT, PORT_BYTES, counter};
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -67,3 +68,12 @@ pub struct Slot {
 
 #[map]
 pub static SLOT: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
+
+/// Rows of the lab's actions: what was copied.
+#[map]
+pub static COPIES: PerCpuArray<CopyRow> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// And which system calls were made, by family.
+#[map]
+pub static CALLS: PerCpuArray<CallRow> =
+    PerCpuArray::with_max_entries(SLOTS * FAMILIES.len() as u32, 0);

@@ -87,6 +87,8 @@ pub struct Setup<'a> {
     pub ring_bytes: u32,
     /// x86-64 numbers to follow.
     pub syscalls: &'a [u32],
+    /// Are all system calls of watched tasks counted by family?
+    pub counts_calls: bool,
     /// Addresses of [`probes_common::config::TIMER_FUNCTIONS`]; 0 = not known.
     pub timers: [u64; 5],
     /// Programs without which there is no verdict.
@@ -122,7 +124,11 @@ impl Setup<'_> {
             drop_has_reason: takes("kfree_skb", 3),
             drop_has_sock: takes("kfree_skb", 4),
             accept_args: accept.map_or(0, |function| function.params),
-            _pad: 0,
+            counts_calls: u32::from(self.counts_calls),
+            iter_user: ["ITER_UBUF", "ITER_IOVEC"].map(|name| {
+                let value = self.facts.enumerator(name);
+                value.map_or(0, |value| value as u32 + 1)
+            }),
             timers: self.timers,
         }
     }

@@ -11,9 +11,11 @@ use probes_common::Control;
 use probes_common::control::SockFilter;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::counts::Counts;
 use super::surgeon::Surgeon;
 use crate::lab::KernelView;
-use crate::lab::surgeon::{Counts, Rule};
+use crate::lab::counted::Counted;
+use crate::lab::surgeon::{Counts as RuleCounts, Rule};
 
 /// A shared mapping of a map, or of a part of it.
 #[derive(Debug)]
@@ -85,6 +87,7 @@ pub struct Shared {
     pub(crate) pending: Mapping,
     pub(crate) ports: Mapping,
     pub(crate) surgeon: Option<Surgeon>,
+    pub(crate) counts: Counts,
 }
 
 impl Shared {
@@ -210,7 +213,16 @@ impl KernelView for Shared {
         self.surgeon()?.set_rules(rules)
     }
 
-    fn rule_counts(&self) -> Result<Vec<Counts>> {
+    fn rule_counts(&self) -> Result<Vec<RuleCounts>> {
         self.surgeon()?.rule_counts()
+    }
+
+    fn follow(&self, pid: u32, bits: u8) -> Result<()> {
+        self.watch(pid, bits);
+        Ok(())
+    }
+
+    fn counted(&self, phase: u32) -> Result<Counted> {
+        self.counts.read(phase)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod counters;
+pub mod counts;
 pub mod hook;
 pub mod lock;
 pub mod memory;

@@ -89,3 +89,12 @@ impl Kernel {
         patch_level(&self.release, &self.version)
     }
 }
+
+/// CPUs that per-CPU maps have values for.
+///
+/// # Errors
+/// No sysfs.
+pub fn possible_cpus() -> Result<u32, CannotRun> {
+    proc::cpus("possible")
+}
+

@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod chain;
 pub mod child;
 pub mod command;
+pub mod counted;
 pub mod family;
 pub mod first_timeout;
 pub mod herd;
@@ -36,6 +37,21 @@ pub trait KernelView: Send + Sync {
     fn asleep(&self, pid: u32) -> bool;
     /// Written before each action; copied into every event from then on.
     fn set_phase(&self, phase: u32);
+    /// Follows this thread from now on: `probes_common::Task` bits, 0 = no longer.
+    ///
+    /// # Errors
+    /// Nothing is loaded.
+    fn follow(&self, pid: u32, bits: u8) -> Result<()> {
+        bail!("nothing is loaded that could follow thread {pid} (bits {bits})")
+    }
+    /// What the kernel has counted so far in the row of this action; a row is used again after
+    /// [`probes_common::copy::SLOTS`] actions.
+    ///
+    /// # Errors
+    /// Nothing that counts is loaded, or the kernel refuses.
+    fn counted(&self, phase: u32) -> Result<counted::Counted> {
+        bail!("nothing is loaded that counts what was done in phase {phase}")
+    }
     /// Puts the surgeon on what comes in at this interface of the calling thread's network namespace. It goes
     /// with the namespace.
     ///

@@ -11,6 +11,7 @@ use probes_common::config::TIMER_FUNCTIONS;
 use super::RunOptions;
 use super::pump::Pump;
 use crate::instrument::attach::GUARD;
+use crate::instrument::counts::Counts;
 use crate::instrument::memory::{Mapping, Shared};
 use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
@@ -89,6 +90,7 @@ pub fn start(
         pid_bytes: pid_bytes(kernel),
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
+        counts_calls: trace.counts_calls(),
         timers: clock.part("symbols of timers", || symbols.timers(trace.timers()))?,
         needs: &needs,
         without: &options.without,
@@ -208,6 +210,7 @@ pub fn attach_only(kernel: &Kernel, programs: &[&str], needs: &[&str]) -> Result
         pid_bytes: pid_bytes(kernel),
         ring_bytes: 4096,
         syscalls: &[],
+        counts_calls: false,
         timers: [0; 5],
         needs,
         without: &Without::default(),
@@ -241,6 +244,7 @@ pub fn facts(programs: &[&str]) -> Result<Facts> {
         .tracepoints(by_kind.get(&true).into_iter().flatten())
         .functions(by_kind.get(&false).into_iter().flatten())
         .functions([GUARD])
+        .enumerators(["ITER_UBUF", "ITER_IOVEC"])
         .enums(enums);
     Ok(Btf::running()?.answer(&query)?)
 }
@@ -267,6 +271,7 @@ pub(crate) fn shared(attachment: &Attachment, pid_bytes: u32) -> Result<Shared> 
         pending: map("PENDING", pids)?,
         ports: map("PORTS", probes_common::control::PORT_BYTES)?,
         surgeon: Surgeon::of(attachment)?,
+        counts: Counts::of(attachment)?,
     })
 }
 

@@ -237,6 +237,10 @@ pub trait Trace: Sync {
     fn syscalls(&self) -> &'static [u32] {
         &[]
     }
+    /// Are all system calls of watched tasks counted by family (`KernelView::counted`)?
+    fn counts_calls(&self) -> bool {
+        false
+    }
     /// Kernel functions that the fold looks for in stacks.
     fn symbols(&self) -> &'static [&'static str] {
         &[]
