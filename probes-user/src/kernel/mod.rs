@@ -97,4 +97,3 @@ impl Kernel {
 pub fn possible_cpus() -> Result<u32, CannotRun> {
     proc::cpus("possible")
 }
-

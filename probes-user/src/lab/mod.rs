@@ -28,6 +28,7 @@ pub mod shared;
 pub mod surgeon;
 pub mod tap;
 pub mod tcp_info;
+pub mod transfer;
 
 /// What the lab may ask of the kernel side, and tell it. The real one is memory shared with the BPF maps.
 /// Must work in a forked child (no locks, no allocation needed).

@@ -1,7 +1,7 @@
 //! A file's bytes as memory, and memory of one's own.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use anyhow::{Context, Result};
 
@@ -11,13 +11,21 @@ pub struct Mapping {
     len: usize,
 }
 
+// SAFETY: plain memory that goes with its owner.
+unsafe impl Send for Mapping {}
+
 impl Mapping {
     /// Of a file, for reading.
     ///
     /// # Errors
     /// The kernel's.
     pub fn new(file: &impl AsFd, len: u64) -> Result<Mapping> {
-        Mapping::make(usize::try_from(len)?, libc::PROT_READ, libc::MAP_SHARED, Some(file.as_fd()))
+        Mapping::make(
+            usize::try_from(len)?,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            Some(file.as_fd()),
+        )
     }
 
     /// Of nobody's but this process's, every page touched.

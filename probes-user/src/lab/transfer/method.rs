@@ -1,9 +1,9 @@
 //! The ways to send a file that need no more than a call or two for each piece.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::fs::File;
 use std::net::TcpStream;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};

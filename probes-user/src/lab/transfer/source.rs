@@ -80,7 +80,10 @@ impl Source {
         let mut piece = vec![0; PIECE];
         let mut at = 0;
         while at < self.size {
-            let got = self.file.read_at(&mut piece, at).context("could not read the file")?;
+            let got = self
+                .file
+                .read_at(&mut piece, at)
+                .context("could not read the file")?;
             if got == 0 {
                 bail!("the file ends at {at} of {} bytes", self.size);
             }
@@ -95,9 +98,8 @@ impl Source {
     /// The kernel's.
     pub fn cool(&self) -> Result<u64> {
         // SAFETY: takes numbers only.
-        let code = unsafe {
-            libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED)
-        };
+        let code =
+            unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         if code != 0 {
             return Err(std::io::Error::from_raw_os_error(code)).context("posix_fadvise");
         }

@@ -17,12 +17,12 @@ const READ: u64 = 1;
 const SEND: u64 = 2;
 
 /// A ring, or why there is none.
-pub type Rung = Result<IoUring, String>;
+pub type Ring = Result<IoUring, String>;
 
 /// # Errors
 /// None: what this kernel lacks is the answer.
-pub fn ring(code: u8, name: &str) -> Rung {
-    let ring = IoUring::new(8).map_err(|error| format!("io_uring_setup: {error}"))?;
+pub fn ring(code: u8, name: &str) -> Ring {
+    let ring = IoUring::new(64).map_err(|error| format!("io_uring_setup: {error}"))?;
     let mut probe = Probe::new();
     ring.submitter()
         .register_probe(&mut probe)
@@ -70,8 +70,9 @@ fn result(entry: &cqueue::Entry, what: &str) -> Result<usize> {
     match usize::try_from(entry.result()) {
         Ok(0) => bail!("{what} moved nothing"),
         Ok(bytes) => Ok(bytes),
-        Err(_) => Err(std::io::Error::from_raw_os_error(-entry.result()))
-            .with_context(|| what.to_owned()),
+        Err(_) => {
+            Err(std::io::Error::from_raw_os_error(-entry.result())).with_context(|| what.to_owned())
+        }
     }
 }
 
@@ -84,11 +85,15 @@ pub fn send(work: &Work<'_>, ring: &mut IoUring, buffer: &Mapping) -> Result<Sen
     };
     while queue.sent.bytes < work.size {
         let (at, len) = (queue.sent.bytes, work.piece(queue.sent.bytes));
-        let read = opcode::Read::new(types::Fd(work.file.as_raw_fd()), buffer.as_ptr(), len as u32)
-            .offset(at)
-            .build()
-            .flags(squeue::Flags::IO_LINK)
-            .user_data(READ);
+        let read = opcode::Read::new(
+            types::Fd(work.file.as_raw_fd()),
+            buffer.as_ptr(),
+            len as u32,
+        )
+        .offset(at)
+        .build()
+        .flags(squeue::Flags::IO_LINK)
+        .user_data(READ);
         // SAFETY: both completions are awaited before the buffer is used again.
         unsafe {
             queue.push(&read)?;
@@ -136,7 +141,7 @@ pub fn send_zc(work: &Work<'_>, ring: &mut IoUring) -> Result<Sent> {
     };
     queue.sent.call("mmap");
     let map = Mapping::new(work.file, work.size)?;
-    let mut flags = REPORT_USAGE;
+    let (mut flags, mut awaited) = (REPORT_USAGE, 0);
     while queue.sent.bytes < work.size {
         let (at, len) = (queue.sent.bytes, work.piece(queue.sent.bytes));
         let start = map.bytes()[usize::try_from(at)?..].as_ptr();
@@ -146,13 +151,17 @@ pub fn send_zc(work: &Work<'_>, ring: &mut IoUring) -> Result<Sent> {
             .user_data(SEND);
         // SAFETY: the mapping outlives the notification, which is awaited below.
         unsafe { queue.push(&entry)? };
-        let first = queue.enter(1)?;
-        // 6.1 knows no such flag.
-        if first[0].result() == -libc::EINVAL && flags != 0 {
-            flags = 0;
-            continue;
+        match settle(&mut queue, &mut awaited, flags != 0)? {
+            true => {}
+            // 6.1 knows no such flag.
+            false if flags != 0 => flags = 0,
+            false => bail!("IORING_OP_SEND_ZC: EINVAL"),
         }
-        settle(&mut queue, first, flags != 0)?;
+    }
+    while awaited > 0 {
+        for entry in queue.enter(1)? {
+            notified(&mut queue.sent, &mut awaited, &entry, flags != 0);
+        }
     }
     queue.sent.tells = Some(flags != 0);
     queue.sent.call("mmap");
@@ -160,26 +169,29 @@ pub fn send_zc(work: &Work<'_>, ring: &mut IoUring) -> Result<Sent> {
     Ok(queue.sent)
 }
 
-fn settle(queue: &mut Queue<'_>, first: Vec<cqueue::Entry>, tells: bool) -> Result<()> {
-    let mut entries = first;
-    let mut more = false;
-    loop {
-        for entry in &entries {
+/// Waits for the result of one send; notifications of earlier ones come in between. False = EINVAL.
+fn settle(queue: &mut Queue<'_>, awaited: &mut u64, tells: bool) -> Result<bool> {
+    let mut outcome = None;
+    while outcome.is_none() {
+        for entry in queue.enter(1)? {
             if cqueue::notif(entry.flags()) {
-                queue.sent.completed += 1;
-                let copied = entry.result().cast_unsigned() & COPIED != 0;
-                queue.sent.copied += u64::from(tells && copied);
-                more = false;
+                notified(&mut queue.sent, awaited, &entry, tells);
+            } else if entry.result() == -libc::EINVAL {
+                outcome = Some(false);
             } else {
-                queue.sent.bytes += result(entry, "IORING_OP_SEND_ZC")? as u64;
+                queue.sent.bytes += result(&entry, "IORING_OP_SEND_ZC")? as u64;
                 queue.sent.zero_copy_sends += 1;
-                more = cqueue::more(entry.flags())
-                    && !entries.iter().any(|other| cqueue::notif(other.flags()));
+                *awaited += u64::from(cqueue::more(entry.flags()));
+                outcome = Some(true);
             }
         }
-        if !more {
-            return Ok(());
-        }
-        entries = queue.enter(1)?;
     }
+    Ok(outcome == Some(true))
+}
+
+fn notified(sent: &mut Sent, awaited: &mut u64, entry: &cqueue::Entry, tells: bool) {
+    let copied = entry.result().cast_unsigned() & COPIED != 0;
+    sent.completed += 1;
+    sent.copied += u64::from(tells && copied);
+    *awaited = awaited.saturating_sub(1);
 }

@@ -59,7 +59,11 @@ fn wait(work: &Work<'_>, sent: &mut Sent) -> Result<()> {
         return Err(std::io::Error::last_os_error()).context("poll");
     }
     if ready == 0 {
-        bail!("no completion came for 10 s: {} of {}", sent.completed, sent.zero_copy_sends);
+        bail!(
+            "no completion came for 10 s: {} of {}",
+            sent.completed,
+            sent.zero_copy_sends
+        );
     }
     while one(work.socket.as_raw_fd(), sent)? {}
     Ok(())
@@ -73,7 +77,13 @@ fn one(socket: i32, sent: &mut Sent) -> Result<bool> {
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control) as _;
     // SAFETY: writes into `control` only.
-    let got = unsafe { libc::recvmsg(socket, &raw mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+    let got = unsafe {
+        libc::recvmsg(
+            socket,
+            &raw mut message,
+            libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT,
+        )
+    };
     sent.call("recv");
     if got < 0 {
         let error = std::io::Error::last_os_error();
