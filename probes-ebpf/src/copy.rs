@@ -13,9 +13,9 @@ use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 use probes_common::{ABSENT, Task};
 use probes_ebpf::again::{Turn, takes_object};
 use probes_ebpf::filter::{enabled, wanted_netns, watch};
+use probes_ebpf::offset;
 use probes_ebpf::read::Reads;
 use probes_ebpf::tally::{Places, add, row};
-use probes_ebpf::offset;
 
 /// Place in the map TAKEN; those before it are the instrument `tcp`'s.
 const HOOK: u32 = 7;
@@ -189,7 +189,11 @@ fn over_user_memory(reads: &mut Reads, iter: *const u8) -> bool {
     let plain = kind + 1;
     let masked = (kind & !1) + 1;
     let known = |kind: u32| kind == user(0) || kind == user(1);
-    if user(0) == 0 { known(masked) } else { known(plain) }
+    if user(0) == 0 {
+        known(masked)
+    } else {
+        known(plain)
+    }
 }
 
 #[inline(always)]

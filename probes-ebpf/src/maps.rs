@@ -3,8 +3,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use probes_common::Control;
-use probes_common::copy::{CallRow, CopyRow, FAMILIES, SLOTS};
 use probes_common::control::{PID_LIMIT, PORT_BYTES, counter};
+use probes_common::copy::{CallRow, CopyRow, FAMILIES, SLOTS};
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 

@@ -16,9 +16,9 @@ use probes_ebpf::again::{Event, Turn, takes_task};
 use probes_ebpf::emit::emit;
 use probes_ebpf::filter::{enabled, watch, watched};
 use probes_ebpf::globals::follows_syscall;
+use probes_ebpf::read::Reads;
 use probes_ebpf::tally::{add, call_row};
 use probes_ebpf::{config, offset};
-use probes_ebpf::read::Reads;
 
 const ACCEPT: u64 = 43;
 const ACCEPT4: u64 = 288;

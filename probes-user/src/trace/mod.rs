@@ -26,6 +26,7 @@ pub mod tcp;
 pub mod tcp_close;
 pub mod tcp_retransmit;
 pub mod tcp_states;
+pub mod zero_copy;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
@@ -40,6 +41,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &tcp_retransmit::TCP_RETRANSMIT,
     &tcp_close::TCP_CLOSE,
     &tcp_states::TCP_STATES,
+    &zero_copy::ZERO_COPY,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
