@@ -32,7 +32,7 @@ macro_rules! row {
 row! {
     /// What became of the payload. Pages are told apart by who owns them (`page.mapping`).
     CopyRow {
-        /// TCP segments handed to a device, each counted as often as it is sent.
+        /// TCP segments with payload handed to a device, each when it is first sent.
         sent_segments,
         /// Their payload, bytes, in sum and by where it lies.
         sent_bytes,
@@ -45,6 +45,8 @@ row! {
         sent_file_bytes,
         /// Anything else: pages of a second file, memory of a device.
         sent_other_bytes,
+        /// Payload of segments that were sent before, which is in none of the others.
+        resent_bytes,
         /// Copies out of a packet to a receiver's memory: calls and bytes, and where those bytes lay.
         received_copies,
         received_bytes,

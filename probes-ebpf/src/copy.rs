@@ -13,6 +13,7 @@ use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 use probes_common::{ABSENT, Task};
 use probes_ebpf::again::{Turn, takes_object};
 use probes_ebpf::filter::{enabled, wanted_netns, watch};
+use probes_ebpf::maps::LAST_SENT;
 use probes_ebpf::offset;
 use probes_ebpf::read::Reads;
 use probes_ebpf::tally::{Places, add, row};
@@ -79,6 +80,10 @@ pub fn net_dev_queue(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let Some(row) = row() else { return 0 };
+    if !is_new(&mut reads, tcp as *const u8, payload) {
+        count!(row, resent_bytes: payload);
+        return 0;
+    }
     let mut places = Places::of(&mut reads, skb, row);
     let data_len: u32 = reads.kernel(skb, offset!(skb_data_len));
     places.linear = payload.wrapping_sub(data_len as u64);
@@ -94,6 +99,28 @@ pub fn net_dev_queue(ctx: BtfTracePointContext) -> i32 {
         sent_other_bytes: places.other,
     );
     0
+}
+
+/// Does the segment go beyond what its connection has sent so far? The lab has one connection at a time, and
+/// what one connection sends it sends in order.
+#[inline(always)]
+fn is_new(reads: &mut Reads, tcp: *const u8, payload: u64) -> bool {
+    let ports: u32 = reads.kernel(tcp, 0);
+    let end = u32::from_be(reads.kernel(tcp, 4)).wrapping_add(payload as u32);
+    let Some(last) = LAST_SENT.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: a map's value.
+    unsafe {
+        let known = core::ptr::read_volatile(&raw const (*last).ports) == ports;
+        let next = core::ptr::read_volatile(&raw const (*last).next);
+        if known && (end.wrapping_sub(next) as i32) <= 0 {
+            return false;
+        }
+        core::ptr::write_volatile(&raw mut (*last).ports, ports);
+        core::ptr::write_volatile(&raw mut (*last).next, end);
+    }
+    true
 }
 
 #[btf_tracepoint(function = "skb_copy_datagram_iovec")]

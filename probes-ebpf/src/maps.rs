@@ -77,3 +77,13 @@ pub static COPIES: PerCpuArray<CopyRow> = PerCpuArray::with_max_entries(SLOTS, 0
 #[map]
 pub static CALLS: PerCpuArray<CallRow> =
     PerCpuArray::with_max_entries(SLOTS * FAMILIES.len() as u32, 0);
+
+/// The connection whose payload was sent last, and its next sequence number.
+#[repr(C)]
+pub struct LastSent {
+    pub ports: u32,
+    pub next: u32,
+}
+
+#[map]
+pub static LAST_SENT: Array<LastSent> = Array::with_max_entries(1, 0);

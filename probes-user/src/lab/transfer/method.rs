@@ -31,6 +31,9 @@ pub struct Sent {
     /// None = completions of this kernel do not tell.
     #[serde(default)]
     pub tells: Option<bool>,
+    /// What threads that the kernel made for the sender spent on a CPU.
+    #[serde(default)]
+    pub worker_cpu_ns: Option<u64>,
     /// The reader's own memory holds the file's last bytes now.
     #[serde(default)]
     pub in_own_memory: Option<bool>,

@@ -15,6 +15,7 @@ use probes_common::Task;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::keeper::Keeper;
 use self::mapping::Mapping;
 use self::method::{CHUNK, Sent, Work};
 use self::receiver::{Received, receive};
@@ -24,6 +25,8 @@ use crate::lab::counted::Counted;
 use crate::lab::script::{Case, Stage};
 
 pub mod content;
+pub mod first;
+pub mod keeper;
 pub mod kinds;
 pub mod mapping;
 pub mod method;
@@ -115,6 +118,7 @@ pub struct CountedMark {
 pub struct Shared {
     size: u64,
     memfd: OnceLock<Result<Source, String>>,
+    disk: OnceLock<Result<Keeper, String>>,
 }
 
 impl Shared {
@@ -122,31 +126,80 @@ impl Shared {
         Arc::new(Shared {
             size,
             memfd: OnceLock::new(),
+            disk: OnceLock::new(),
         })
     }
 
-    fn source(&self) -> Result<&Source> {
-        let made = self
-            .memfd
-            .get_or_init(|| Source::memfd(self.size).map_err(|error| format!("{error:#}")));
+    fn memory(&self) -> Result<&Source> {
+        let make = || Source::memfd(self.size).map_err(|error| format!("{error:#}"));
+        let made = self.memfd.get_or_init(make);
         made.as_ref().map_err(|error| anyhow!("{error}"))
     }
+
+    /// On ext4; where that cannot be had, why.
+    fn disk(&self) -> Result<&Source> {
+        let make = || Keeper::new(self.size).map_err(|error| format!("{error:#}"));
+        let made = self.disk.get_or_init(make).as_ref();
+        made.map(|keeper| &keeper.source)
+            .map_err(|error| anyhow!("{error}"))
+    }
 }
+
+/// Where the file is, and whether its pages are in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// On ext4, all pages cached.
+    Warm,
+    /// On ext4, none.
+    Cold,
+    /// A file in memory.
+    Memory,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            State::Warm => "warm",
+            State::Cold => "cold",
+            State::Memory => "tmpfs",
+        }
+    }
+}
+
+const COLD: [Method; 4] = [
+    Method::ReadWrite,
+    Method::MmapWrite,
+    Method::Sendfile,
+    Method::Splice,
+];
+const IN_MEMORY: [Method; 2] = [Method::ReadWrite, Method::Sendfile];
 
 /// The cases of a run over a file of this size.
 pub fn cases(size: u64, wants: impl Fn(&str) -> bool) -> Vec<Case> {
     let shared = Shared::new(size);
-    let transfers = Method::ALL.into_iter().map(|method| {
-        let shared = shared.clone();
-        let script = move |stage: &mut Stage| transfer(stage, &shared, method);
-        Case::new(format!("warm/{}", method.name()), BUDGET, script)
-    });
+    let of = |state: State, methods: &[Method]| -> Vec<Case> {
+        let one = |method: &Method| {
+            let (shared, method) = (shared.clone(), *method);
+            let label = format!("{}/{}", state.name(), method.name());
+            Case::new(label, BUDGET, move |stage| {
+                transfer(stage, &shared, state, method)
+            })
+        };
+        methods.iter().map(one).collect()
+    };
+    let mut transfers = of(State::Warm, &Method::ALL);
+    transfers.extend(of(State::Cold, &COLD));
+    transfers.extend(of(State::Memory, &IN_MEMORY));
+    let first = shared.clone();
+    transfers.push(Case::new(first::CASE, BUDGET, move |stage| {
+        first::pieces(stage, first.disk()?)
+    }));
     let tried = kinds::cases(BUDGET);
-    let all = transfers.chain(tried);
+    let all = transfers.into_iter().chain(tried);
     all.filter(|case| wants(&case.label)).collect()
 }
 
-fn transfer(stage: &Stage, shared: &Shared, method: Method) -> Result<()> {
+fn transfer(stage: &Stage, shared: &Shared, state: State, method: Method) -> Result<()> {
     let mut prepared = match Prepared::new(method)? {
         Ok(prepared) => prepared,
         Err(why) => {
@@ -154,15 +207,21 @@ fn transfer(stage: &Stage, shared: &Shared, method: Method) -> Result<()> {
             return Ok(());
         }
     };
-    let source = shared.source()?;
-    source.warm()?;
+    let source = match state {
+        State::Memory => shared.memory()?,
+        State::Warm | State::Cold => shared.disk()?,
+    };
+    match state {
+        State::Cold => cool(stage, source)?,
+        State::Warm | State::Memory => source.warm()?,
+    }
     let mark = SourceMark {
         kind: source.kind.to_owned(),
         size: source.size,
         inode: source.inode,
         sum: source.sum,
         resident: source.resident()?,
-        warm: true,
+        warm: state != State::Cold,
     };
     stage.note(SOURCE, serde_json::to_value(mark)?);
     let (client, server) = connected(method == Method::Zerocopy)?;
@@ -197,6 +256,13 @@ fn transfer(stage: &Stage, shared: &Shared, method: Method) -> Result<()> {
     };
     stage.note(COUNTED, serde_json::to_value(mark)?);
     Ok(())
+}
+
+/// The kernel forgets a page only when nobody is at it.
+fn cool(stage: &Stage, source: &Source) -> Result<()> {
+    stage.wait("no page of the file is in memory", || {
+        Ok((source.cool()? == 0).then_some(()))
+    })
 }
 
 /// Runs on a thread that is followed meanwhile.
@@ -243,6 +309,7 @@ fn send(
     }
     let mut sent = done?;
     sent.in_own_memory = prepared.holds_the_end(source)?;
+    sent.worker_cpu_ns = prepared.worker_cpu_ns();
     let mark = SentMark {
         pid: rustix::thread::gettid()
             .as_raw_nonzero()
@@ -334,6 +401,24 @@ impl Prepared {
             Prepared::Uring(ring, buffer) => uring::send(work, ring, buffer),
             Prepared::UringZerocopy(ring) => uring::send_zc(work, ring),
         }
+    }
+
+    /// CPU time of the threads that the kernel made for the ring, which work for nobody else.
+    fn worker_cpu_ns(&self) -> Option<u64> {
+        let (Prepared::Uring(..) | Prepared::UringZerocopy(_)) = self else {
+            return None;
+        };
+        let pid = rustix::thread::gettid().as_raw_nonzero().get();
+        let name = format!("iou-wrk-{pid}");
+        let mut sum = 0;
+        for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+            let comm = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            if comm.trim_end() == name {
+                let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+                sum += stat.split(' ').next()?.parse::<u64>().ok()?;
+            }
+        }
+        Some(sum)
     }
 
     /// Are the file's last bytes in memory that belongs to nobody but the sender? Only by a copy.

@@ -11,7 +11,8 @@ use super::content::{Sum, fill};
 pub const PIECE: usize = 1 << 20;
 
 pub struct Source {
-    file: File,
+    /// None = closed.
+    file: Option<File>,
     /// `memfd`, or the file system's name.
     pub kind: &'static str,
     pub size: u64,
@@ -54,7 +55,7 @@ impl Source {
         file.sync_all().context("could not sync the file")?;
         let inode = file.metadata().context("could not stat the file")?.ino();
         Ok(Source {
-            file,
+            file: Some(file),
             kind,
             size,
             inode,
@@ -62,12 +63,20 @@ impl Source {
         })
     }
 
+    fn file(&self) -> Result<&File> {
+        self.file.as_ref().context("the file is closed")
+    }
+
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
     /// A descriptor with an offset of its own.
     ///
     /// # Errors
     /// The kernel's.
     pub fn open(&self) -> Result<File> {
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.file()?.as_raw_fd());
         let opened = OpenOptions::new().read(true).open(path);
         opened.context("could not open the file again")
     }
@@ -81,7 +90,7 @@ impl Source {
         let mut at = 0;
         while at < self.size {
             let got = self
-                .file
+                .file()?
                 .read_at(&mut piece, at)
                 .context("could not read the file")?;
             if got == 0 {
@@ -98,8 +107,9 @@ impl Source {
     /// The kernel's.
     pub fn cool(&self) -> Result<u64> {
         // SAFETY: takes numbers only.
-        let code =
-            unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        let code = unsafe {
+            libc::posix_fadvise(self.file()?.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED)
+        };
         if code != 0 {
             return Err(std::io::Error::from_raw_os_error(code)).context("posix_fadvise");
         }
@@ -111,7 +121,7 @@ impl Source {
     /// # Errors
     /// The kernel's.
     pub fn resident(&self) -> Result<u64> {
-        let map = super::mapping::Mapping::new(&self.file, self.size)?;
+        let map = super::mapping::Mapping::new(self.file()?, self.size)?;
         let mut pages = vec![0u8; usize::try_from(self.size.div_ceil(4096))?];
         // SAFETY: a byte for each page of the mapping.
         let done = unsafe { libc::mincore(map.as_ptr().cast(), map.len(), pages.as_mut_ptr()) };

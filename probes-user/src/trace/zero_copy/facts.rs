@@ -4,6 +4,7 @@ use probes_common::copy::FAMILIES;
 use probes_common::event::{SWITCH_PREEMPT, SWITCH_PREV_WATCHED};
 use serde::de::DeserializeOwned;
 
+use crate::lab::transfer::first::{self, FIRST, First};
 use crate::lab::transfer::kinds::{self, TRIED, Tried};
 use crate::lab::transfer::receiver::Received;
 use crate::lab::transfer::{
@@ -24,8 +25,6 @@ pub struct Transfer {
     /// By `sched_switch`: the sender went to sleep, the sender was pushed off its CPU.
     pub voluntary: u64,
     pub involuntary: u64,
-    /// Segments that the namespace sent again.
-    pub resent: u64,
 }
 
 /// What a case of the lab is.
@@ -38,6 +37,8 @@ pub enum Facts {
         tried: Vec<Tried>,
         counted: CountedMark,
     },
+    /// What was in memory after the first piece.
+    First(Vec<First>),
 }
 
 fn told<T: DeserializeOwned>(log: &CaseLog, name: &str) -> Result<T, String> {
@@ -53,6 +54,11 @@ pub fn read(log: &CaseLog) -> Result<Facts, String> {
     if let Some(why) = log.said(ABSENT, "why") {
         return Ok(Facts::Absent(why.as_str().unwrap_or_default().to_owned()));
     }
+    if log.label == first::CASE {
+        let marks = log.named(FIRST);
+        let first = marks.filter_map(|mark| serde_json::from_value(mark.data.clone()).ok());
+        return Ok(Facts::First(first.collect()));
+    }
     if log.label == kinds::IN_CASE || log.label == kinds::OUT_CASE {
         let tried = log.named(TRIED);
         let tried = tried.filter_map(|mark| serde_json::from_value(mark.data.clone()).ok());
@@ -67,7 +73,6 @@ pub fn read(log: &CaseLog) -> Result<Facts, String> {
         sent: told(log, SENT)?,
         received: told(log, RECEIVED)?,
         counted: told(log, COUNTED)?,
-        resent: log.counter("TcpRetransSegs"),
         ..Transfer::default()
     };
     let (since, until) = (transfer.sent.witness.since, transfer.sent.witness.until);
@@ -107,6 +112,10 @@ impl Transfer {
                 &[("file", self.source.sum), ("receiver", self.received.sum)],
             ),
             check(
+                "payload",
+                &[("file", self.source.size), ("packets", copies.sent_bytes)],
+            ),
+            check(
                 "context switches",
                 &[
                     (
@@ -117,11 +126,6 @@ impl Transfer {
                 ],
             ),
         ];
-        // A segment that is sent again is counted again.
-        if self.resent == 0 {
-            let counts = [("file", self.source.size), ("packets", copies.sent_bytes)];
-            checks.push(check("payload", &counts));
-        }
         for family in FAMILIES.iter().filter(|family| **family != "other") {
             let row = self.counted.sending.calls(family);
             let own = sent.calls.get(*family).copied().unwrap_or_default();

@@ -85,7 +85,9 @@ fn transfers<'a>(facts: &[&'a Facts]) -> Result<[&'a Transfer; 2], String> {
                 None => both.push(transfer.as_ref()),
             },
             Facts::Absent(why) => return Err(why.clone()),
-            Facts::Kinds { .. } => return Err("a case is not what it should be".to_owned()),
+            Facts::Kinds { .. } | Facts::First(_) => {
+                return Err("a case is not what it should be".to_owned());
+            }
         }
     }
     <[&Transfer; 2]>::try_from(both).map_err(|_| "a case is missing".to_owned())

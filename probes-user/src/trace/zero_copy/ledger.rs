@@ -7,6 +7,7 @@ use super::judge::Cases;
 use super::kinds;
 use crate::evidence::Ledger;
 use crate::evidence::ledger::Table;
+use crate::lab::transfer::first::First;
 
 pub fn of(cases: &Cases) -> Ledger {
     let whole: Vec<(&str, &Facts)> = cases
@@ -30,6 +31,7 @@ pub fn of(cases: &Cases) -> Ledger {
         tables: vec![
             methods(&whole),
             costs(&whole),
+            read_ahead(&whole),
             kinds::table(&tried),
             checks(&whole),
         ],
@@ -128,7 +130,8 @@ fn costs(whole: &[(&str, &Facts)]) -> Table {
     for transfer in of_transfers(whole) {
         let copies = transfer.copies();
         let witness = &transfer.sent.witness;
-        let cpu = witness.cpu_ns as f64 / 1000.0 / (transfer.source.size as f64 / 1_048_576.0);
+        let spent = witness.cpu_ns + transfer.sent.sent.worker_cpu_ns.unwrap_or(0);
+        let cpu = spent as f64 / 1000.0 / (transfer.source.size as f64 / 1_048_576.0);
         table.rows.push(vec![
             json!(transfer.label),
             json!(transfer.calls()),
@@ -141,6 +144,31 @@ fn costs(whole: &[(&str, &Facts)]) -> Table {
             json!(cpu.round()),
             json!((transfer.wall_ns() as f64 / 1e5).round() / 10.0),
         ]);
+    }
+    table
+}
+
+fn read_ahead(whole: &[(&str, &Facts)]) -> Table {
+    let mut table = Table::new(
+        "read_ahead",
+        "Of a cold file, after its first piece was asked for (by mincore)",
+        &[
+            ("by", "by"),
+            ("asked_pages_count", "pages asked"),
+            ("resident_pages_count", "pages in memory"),
+        ],
+    );
+    for (_, facts) in whole {
+        if let Facts::First(all) = facts {
+            let row = |first: &First| {
+                vec![
+                    json!(first.by),
+                    json!(first.asked_pages),
+                    json!(first.resident_pages),
+                ]
+            };
+            table.rows.extend(all.iter().map(row));
+        }
     }
     table
 }
