@@ -25,6 +25,7 @@ mod tcp_close;
 mod tcp_retransmit;
 mod tcp_states;
 mod witness;
+mod zero_copy;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
 pub const TESTS: &[Test] = tests![
@@ -80,4 +81,8 @@ pub const TESTS: &[Test] = tests![
         a_killed_run_leaves_an_empty_group_that_the_next_removes;
     synack_retry: a_lost_final_ack_leaves_the_client_established,
         fewer_retries_are_fewer_synacks_beside_noise_too;
+    zero_copy: each_way_to_send_a_file_is_copied_as_often_as_it_says (300),
+        zero_copy_is_told_the_same_beside_noise (300),
+        without_pages_counted_and_function_probes_zero_copy_is_told_the_same (300),
+        a_file_of_no_bytes_or_too_many_is_a_usage_error, a_file_that_finds_no_room_is_said_so_and_leaves_nothing;
 ];

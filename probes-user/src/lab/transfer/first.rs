@@ -1,6 +1,5 @@
 //! How much of a cold file is in memory after its first piece was asked for: read-ahead, by mincore.
 
-use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context, Result};
@@ -23,12 +22,11 @@ pub struct First {
 }
 
 pub fn pieces(stage: &Stage, source: &Source) -> Result<()> {
-    let (client, _server) = super::connected(false)?;
-    let ways: [(&str, fn(&Source, &TcpStream) -> Result<()>); 3] =
+    let ways: [(&str, fn(&Source) -> Result<()>); 3] =
         [("read", read), ("sendfile", sendfile), ("mmap", touch)];
     for (by, way) in ways {
         super::cool(stage, source)?;
-        way(source, &client)?;
+        way(source)?;
         let mut last = 0;
         // Pages under way are not there yet.
         let resident_pages = stage.wait("no more pages come in", || {
@@ -51,7 +49,7 @@ pub fn pieces(stage: &Stage, source: &Source) -> Result<()> {
     Ok(())
 }
 
-fn read(source: &Source, _: &TcpStream) -> Result<()> {
+fn read(source: &Source) -> Result<()> {
     use std::io::Read as _;
     source
         .open()?
@@ -59,7 +57,9 @@ fn read(source: &Source, _: &TcpStream) -> Result<()> {
         .context("could not read the first piece")
 }
 
-fn sendfile(source: &Source, socket: &TcpStream) -> Result<()> {
+/// Its connection ends with it: a packet nobody has read keeps its pages in memory.
+fn sendfile(source: &Source) -> Result<()> {
+    let (socket, _peer) = super::connected(false)?;
     let file = source.open()?;
     // SAFETY: no memory is passed.
     let put = unsafe {
@@ -73,7 +73,7 @@ fn sendfile(source: &Source, socket: &TcpStream) -> Result<()> {
     moved("sendfile", put).map(|_| ())
 }
 
-fn touch(source: &Source, _: &TcpStream) -> Result<()> {
+fn touch(source: &Source) -> Result<()> {
     let map = Mapping::new(&source.open()?, source.size)?;
     std::hint::black_box(map.bytes().first().copied());
     Ok(())

@@ -22,6 +22,7 @@ use self::receiver::{Received, receive};
 use self::source::Source;
 use self::witness::{Moment, Witness};
 use crate::lab::counted::Counted;
+use crate::lab::disk::{Fs, lacks};
 use crate::lab::script::{Case, Stage};
 
 pub mod content;
@@ -148,7 +149,7 @@ impl Shared {
 /// Where the file is, and whether its pages are in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// On ext4, all pages cached.
+    /// On ext4, all pages cached; where ext4 cannot be made, in memory.
     Warm,
     /// On ext4, none.
     Cold,
@@ -192,7 +193,13 @@ pub fn cases(size: u64, wants: impl Fn(&str) -> bool) -> Vec<Case> {
     transfers.extend(of(State::Memory, &IN_MEMORY));
     let first = shared.clone();
     transfers.push(Case::new(first::CASE, BUDGET, move |stage| {
-        first::pieces(stage, first.disk()?)
+        match lacks(Fs::Ext4) {
+            None => first::pieces(stage, first.disk()?),
+            Some(why) => {
+                stage.note(ABSENT, json!({ "why": why }));
+                Ok(())
+            }
+        }
     }));
     let tried = kinds::cases(BUDGET);
     let all = transfers.into_iter().chain(tried);
@@ -207,9 +214,13 @@ fn transfer(stage: &Stage, shared: &Shared, state: State, method: Method) -> Res
             return Ok(());
         }
     };
-    let source = match state {
-        State::Memory => shared.memory()?,
-        State::Warm | State::Cold => shared.disk()?,
+    let source = match (state, lacks(Fs::Ext4)) {
+        (State::Memory, _) | (State::Warm, Some(_)) => shared.memory()?,
+        (State::Warm | State::Cold, None) => shared.disk()?,
+        (State::Cold, Some(why)) => {
+            stage.note(ABSENT, json!({ "why": why }));
+            return Ok(());
+        }
     };
     match state {
         State::Cold => cool(stage, source)?,

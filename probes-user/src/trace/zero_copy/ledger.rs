@@ -94,7 +94,7 @@ fn methods(whole: &[(&str, &Facts)]) -> Table {
         if let Facts::Absent(_) = facts {
             let mut row = vec![json!(label)];
             row.resize(8, Value::Null);
-            row.push(json!("not on this kernel"));
+            row.push(json!("not there"));
             table.rows.push(row);
         }
     }
@@ -218,6 +218,12 @@ fn remarks(whole: &[(&str, &Facts)]) -> Vec<String> {
         if let Facts::Absent(why) = facts {
             remarks.push(format!("{label}: not there: {why}"));
         }
+    }
+    let in_memory = |transfer: &&Transfer| {
+        transfer.label.starts_with("warm/") && transfer.source.kind == "memfd"
+    };
+    if of_transfers(whole).any(|transfer| in_memory(&transfer)) {
+        remarks.push("the file of warm/ lies in memory, not on ext4".to_owned());
     }
     if of_transfers(whole).next().is_some() {
         remarks.push(
