@@ -4,7 +4,8 @@ use std::env;
 use std::path::PathBuf;
 
 /// One object for each [[bin]] of probes-ebpf.
-const OBJECTS: [&str; 10] = [
+const OBJECTS: [&str; 11] = [
+    "copy",
     "sched",
     "syscalls",
     "sock",

@@ -30,6 +30,11 @@ pub struct Config {
     pub dirty_pages_flag: u32,
     /// Bit of `page.flags` that says a folio is large.
     pub page_head_bit: u32,
+    /// 1 = all system calls of watched tasks are counted by family.
+    pub counts_calls: u32,
+    /// `enum iter_type` of this kernel, plus one; 0 = it has none: ITER_UBUF, ITER_IOVEC.
+    pub iter_user: [u32; 2],
+    pub _pad: u32,
     /// Addresses of [`TIMER_FUNCTIONS`]; 0 = not known, never equal to a timer's.
     pub timers: [u64; 5],
     /// Where io_uring's tracepoints have their request, and how many arguments a completion has.
@@ -65,6 +70,9 @@ impl Config {
         bio_argument: 0,
         dirty_pages_flag: 0,
         page_head_bit: 0,
+        counts_calls: 0,
+        iter_user: [0; 2],
+        _pad: 0,
         timers: [0; 5],
         uring_submit_req: 0,
         uring_poll_req: 0,
@@ -74,4 +82,4 @@ impl Config {
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 184);
+const _: () = assert!(size_of::<Config>() == 200);

@@ -7,6 +7,7 @@
 pub mod block;
 pub mod config;
 pub mod control;
+pub mod copy;
 pub mod event;
 pub mod offsets;
 pub mod pages;

@@ -16,6 +16,7 @@ pub mod packet;
 pub mod pages;
 pub mod read;
 pub mod snap;
+pub mod tally;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -4,6 +4,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use probes_common::Control;
 use probes_common::control::{PID_LIMIT, PORT_BYTES, counter};
+use probes_common::copy::{CallRow, CopyRow, FAMILIES, SLOTS};
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
@@ -67,3 +68,22 @@ pub struct Slot {
 
 #[map]
 pub static SLOT: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
+
+/// Rows of the lab's actions: what was copied.
+#[map]
+pub static COPIES: PerCpuArray<CopyRow> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// And which system calls were made, by family.
+#[map]
+pub static CALLS: PerCpuArray<CallRow> =
+    PerCpuArray::with_max_entries(SLOTS * FAMILIES.len() as u32, 0);
+
+/// The connection whose payload was sent last, and its next sequence number.
+#[repr(C)]
+pub struct LastSent {
+    pub ports: u32,
+    pub next: u32,
+}
+
+#[map]
+pub static LAST_SENT: Array<LastSent> = Array::with_max_entries(1, 0);

@@ -9,13 +9,16 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use probes_common::Task;
+use probes_common::copy::{CallRow, family};
 use probes_common::event::{SysEnter, SysExit};
 use probes_ebpf::again::{Event, Turn, takes_task};
 use probes_ebpf::emit::emit;
-use probes_ebpf::filter::{enabled, watched};
+use probes_ebpf::filter::{enabled, watch, watched};
 use probes_ebpf::globals::follows_syscall;
-use probes_ebpf::offset;
 use probes_ebpf::read::Reads;
+use probes_ebpf::tally::{add, call_row};
+use probes_ebpf::{config, offset};
 
 const ACCEPT: u64 = 43;
 const ACCEPT4: u64 = 288;
@@ -63,6 +66,12 @@ fn enter(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
         return 0;
     }
     let nr = ctx.arg::<u64>(1);
+    if config!(counts_calls) != 0
+        && let Some(row) = counted(nr)
+    {
+        // SAFETY: this CPU's row.
+        unsafe { add(&raw mut (*row).entries, 1) };
+    }
     if !follows_syscall(nr) {
         return 0;
     }
@@ -106,6 +115,9 @@ fn exit(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     let mut reads = Reads::new();
     // SAFETY: the hook's pt_regs argument.
     let nr: u64 = unsafe { reads.typed(regs, offset!(regs_nr)) };
+    if config!(counts_calls) != 0 {
+        count_return(nr, ctx.arg::<i64>(1));
+    }
     if !follows_syscall(nr) {
         return 0;
     }
@@ -144,6 +156,27 @@ fn exit(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     // SAFETY: `record` points to room for the whole payload.
     emit::<SysExit>(|record| unsafe { record.write(exit) });
     0
+}
+
+/// The row of this call, unless the task is the lab's client.
+#[inline(always)]
+fn counted(nr: u64) -> Option<*mut CallRow> {
+    let client = watch(bpf_get_current_pid_tgid() as u32) & Task::CLIENT != 0;
+    if client { None } else { call_row(family(nr)) }
+}
+
+#[inline(always)]
+fn count_return(nr: u64, ret: i64) {
+    let Some(row) = counted(nr) else { return };
+    // SAFETY: this CPU's row.
+    unsafe {
+        add(&raw mut (*row).returns, 1);
+        if ret > 0 {
+            add(&raw mut (*row).returned, ret as u64);
+        } else if ret < 0 {
+            add(&raw mut (*row).failed, 1);
+        }
+    }
 }
 
 #[inline(always)]

@@ -90,6 +90,8 @@ pub struct Setup<'a> {
     pub ring_bytes: u32,
     /// x86-64 numbers to follow.
     pub syscalls: &'a [u32],
+    /// Are all system calls of watched tasks counted by family?
+    pub counts_calls: bool,
     /// Addresses of [`probes_common::config::TIMER_FUNCTIONS`]; 0 = not known.
     pub timers: [u64; 5],
     /// Begin and end of `io_submit_sqes`; 0 = not known.
@@ -133,6 +135,12 @@ impl Setup<'_> {
                 .enumerator("I_DIRTY_PAGES")
                 .map_or(I_DIRTY_PAGES, |flag| flag as u32),
             page_head_bit: self.facts.enumerator("PG_head").unwrap_or(0) as u32,
+            counts_calls: u32::from(self.counts_calls),
+            iter_user: ["ITER_UBUF", "ITER_IOVEC"].map(|name| {
+                let value = self.facts.enumerator(name);
+                value.map_or(0, |value| value as u32 + 1)
+            }),
+            _pad: 0,
             timers: self.timers,
             uring_submit_req: takes("io_uring_submit_sqe", 7),
             uring_poll_req: takes("io_uring_poll_arm", 6),

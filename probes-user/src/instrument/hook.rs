@@ -614,6 +614,58 @@ pub static PAGE_CACHE: Instrument = Instrument {
 const READ_AHEAD: &str =
     "whether read-ahead was synchronous is concluded from what its call found missing";
 
+static COPY_DATAGRAM_AGAIN: [Hook; 1] = [copy(
+    "skb_copy_datagram_iovec_again",
+    "skb_copy_datagram_iovec",
+)];
+const READS: &str = "bytes read into user memory are derived from what read() returned";
+
+pub static COPY: Instrument = Instrument {
+    name: "copy",
+    question: "Was the payload of a connection copied, or did packets hold the sender's own pages?",
+    object: object!("copy"),
+    hooks: &[
+        tracepoint(
+            "net_dev_queue",
+            "nothing says whose pages a packet leaves with",
+        ),
+        twice(
+            "skb_copy_datagram_iovec",
+            &COPY_DATAGRAM_AGAIN,
+            "nothing says whose pages a packet arrives with",
+        ),
+        tracepoint(
+            "mm_page_alloc",
+            "pages allocated for copies are not counted",
+        ),
+        tracepoint("page_fault_user", "page faults are counted by rusage only"),
+        tracepoint(
+            "page_fault_kernel",
+            "page faults inside system calls are not told apart",
+        ),
+        function(
+            "tcp_sendmsg_turn",
+            "tcp_sendmsg_locked",
+            TRACEPOINT,
+            "the kind of memory that TCP was given is not seen by turn",
+        ),
+        function(
+            "tcp_sendmsg_locked",
+            "tcp_sendmsg_locked",
+            &[Rung::Fexit],
+            "bytes given to TCP by kind of memory are derived from the pages of packets",
+        ),
+        function(
+            "do_tcp_sendpages",
+            "do_tcp_sendpages",
+            &[Rung::Fexit],
+            "bytes given to TCP as pages are derived from the pages of packets",
+        ),
+        returning("generic_file_read_iter", READS),
+        returning("shmem_file_read_iter", READS),
+    ],
+};
+
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[
     &SCHED,
@@ -626,6 +678,7 @@ pub static INSTRUMENTS: &[&Instrument] = &[
     &BLOCK,
     &PAGE_CACHE,
     &URING,
+    &COPY,
 ];
 
 /// The hook of this program, with its instrument.

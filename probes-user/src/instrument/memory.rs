@@ -12,10 +12,12 @@ use probes_common::control::SockFilter;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::blocks::{BlockMaps, Blocks};
+use super::counts::Counts;
 use super::pages::{PageMaps, Pages};
 use super::surgeon::Surgeon;
 use crate::lab::KernelView;
-use crate::lab::surgeon::{Counts, Rule};
+use crate::lab::counted::Counted;
+use crate::lab::surgeon::{Counts as RuleCounts, Rule};
 
 /// A shared mapping of a map, or of a part of it.
 #[derive(Debug)]
@@ -89,6 +91,7 @@ pub struct Shared {
     pub(crate) surgeon: Option<Surgeon>,
     pub(crate) blocks: Option<BlockMaps>,
     pub(crate) pages: Option<PageMaps>,
+    pub(crate) counts: Counts,
 }
 
 impl Shared {
@@ -227,7 +230,7 @@ impl KernelView for Shared {
         self.surgeon()?.set_rules(rules)
     }
 
-    fn rule_counts(&self) -> Result<Vec<Counts>> {
+    fn rule_counts(&self) -> Result<Vec<RuleCounts>> {
         self.surgeon()?.rule_counts()
     }
 
@@ -243,5 +246,14 @@ impl KernelView for Shared {
         let maps = self.pages.as_ref();
         maps.context("no counts of pages: the trace does not ask for the instrument page_cache")?
             .read()
+    }
+
+    fn follow(&self, pid: u32, bits: u8) -> Result<()> {
+        self.watch(pid, bits);
+        Ok(())
+    }
+
+    fn counted(&self, phase: u32) -> Result<Counted> {
+        self.counts.read(phase)
     }
 }

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod blocks;
 pub mod counters;
+pub mod counts;
 pub mod hook;
 pub mod lock;
 pub mod memory;

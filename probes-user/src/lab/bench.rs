@@ -44,6 +44,7 @@ impl Bench {
             pid_bytes: kernel.pid_max.next_power_of_two().max(4096),
             ring_bytes: RING,
             syscalls: &[],
+            counts_calls: false,
             timers: [0; 5],
             submit_sqes: [0; 2],
             needs: &["surgeon"],

@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod chain;
 pub mod child;
 pub mod command;
+pub mod counted;
 pub mod disk;
 pub mod family;
 pub mod first_timeout;
@@ -34,6 +35,7 @@ pub mod shared;
 pub mod surgeon;
 pub mod tap;
 pub mod tcp_info;
+pub mod transfer;
 
 /// What the lab may ask of the kernel side, and tell it. The real one is memory shared with the BPF maps.
 /// Must work in a forked child (no locks, no allocation needed).
@@ -43,6 +45,21 @@ pub trait KernelView: Send + Sync {
     fn asleep(&self, pid: u32) -> bool;
     /// Written before each action; copied into every event from then on.
     fn set_phase(&self, phase: u32);
+    /// Follows this thread from now on: `probes_common::Task` bits, 0 = no longer.
+    ///
+    /// # Errors
+    /// Nothing is loaded.
+    fn follow(&self, pid: u32, bits: u8) -> Result<()> {
+        bail!("nothing is loaded that could follow thread {pid} (bits {bits})")
+    }
+    /// What the kernel has counted so far in the row of this action; a row is used again after
+    /// [`probes_common::copy::SLOTS`] actions.
+    ///
+    /// # Errors
+    /// Nothing that counts is loaded, or the kernel refuses.
+    fn counted(&self, phase: u32) -> Result<counted::Counted> {
+        bail!("nothing is loaded that counts what was done in phase {phase}")
+    }
     /// Puts the surgeon on what comes in at this interface of the calling thread's network namespace. It goes
     /// with the namespace.
     ///

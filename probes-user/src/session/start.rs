@@ -12,6 +12,7 @@ use super::RunOptions;
 use super::pump::Pump;
 use crate::instrument::attach::GUARD;
 use crate::instrument::blocks::BlockMaps;
+use crate::instrument::counts::Counts;
 use crate::instrument::memory::{Mapping, Shared};
 use crate::instrument::pages::PageMaps;
 use crate::instrument::surgeon::Surgeon;
@@ -91,6 +92,7 @@ pub fn start(
         pid_bytes: pid_bytes(kernel),
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
+        counts_calls: trace.counts_calls(),
         timers: clock.part("symbols of timers", || symbols.timers(trace.timers()))?,
         submit_sqes: clock.part("symbols of io_uring", || symbols.submit_sqes())?,
         needs: &needs,
@@ -230,6 +232,7 @@ pub fn attach_only(kernel: &Kernel, programs: &[&str], needs: &[&str]) -> Result
         pid_bytes: pid_bytes(kernel),
         ring_bytes: 4096,
         syscalls: &[],
+        counts_calls: false,
         timers: [0; 5],
         submit_sqes: [0; 2],
         needs,
@@ -264,7 +267,7 @@ pub fn facts(programs: &[&str]) -> Result<Facts> {
         .tracepoints(by_kind.get(&true).into_iter().flatten())
         .functions(by_kind.get(&false).into_iter().flatten())
         .functions([GUARD])
-        .enumerators(["I_DIRTY_PAGES", "PG_head"])
+        .enumerators(["I_DIRTY_PAGES", "PG_head", "ITER_UBUF", "ITER_IOVEC"])
         .enums(enums);
     Ok(Btf::running()?.answer(&query)?)
 }
@@ -293,6 +296,7 @@ pub(crate) fn shared(attachment: &Attachment, pid_bytes: u32) -> Result<Shared> 
         surgeon: Surgeon::of(attachment)?,
         blocks: BlockMaps::of(attachment)?,
         pages: PageMaps::of(attachment)?,
+        counts: Counts::of(attachment)?,
     })
 }
 

@@ -33,6 +33,7 @@ pub mod tcp;
 pub mod tcp_close;
 pub mod tcp_retransmit;
 pub mod tcp_states;
+pub mod zero_copy;
 
 /// Every trace there is: the one list that all others are derived from.
 #[rustfmt::skip]
@@ -52,6 +53,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &direct_io::DIRECT_IO,
     &buffer_cache::BUFFER_CACHE,
     &page_cache::PAGE_CACHE,
+    &zero_copy::ZERO_COPY,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,6 +252,10 @@ pub trait Trace: Sync {
     /// x86-64 numbers of the system calls that are followed.
     fn syscalls(&self) -> &'static [u32] {
         &[]
+    }
+    /// Are all system calls of watched tasks counted by family (`KernelView::counted`)?
+    fn counts_calls(&self) -> bool {
+        false
     }
     /// Kernel functions that the fold looks for in stacks.
     fn symbols(&self) -> &'static [&'static str] {

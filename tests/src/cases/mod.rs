@@ -30,6 +30,7 @@ mod tcp_close;
 mod tcp_retransmit;
 mod tcp_states;
 mod witness;
+mod zero_copy;
 
 /// In the order of a run: first what all else rests on. A number is a budget in seconds.
 pub const TESTS: &[Test] = tests![
@@ -97,4 +98,8 @@ pub const TESTS: &[Test] = tests![
     direct_io: its_claims_are_settled_and_the_disk_agrees, its_claims_are_settled_the_same_beside_noise,
         sizes_that_make_no_sense_and_missing_rights_are_told,
         a_watch_names_the_file_that_went_through_the_cache_after_all;
+    zero_copy: each_way_to_send_a_file_is_copied_as_often_as_it_says (300),
+        zero_copy_is_told_the_same_beside_noise (300),
+        without_pages_counted_and_function_probes_zero_copy_is_told_the_same (300),
+        a_file_of_no_bytes_or_too_many_is_a_usage_error, a_file_that_finds_no_room_is_said_so_and_leaves_nothing;
 ];

@@ -25,7 +25,7 @@ static QUESTIONS: [Question; 4] = [
     Question {
         claim: Claim {
             id: "async-io/returns-early",
-            number: "TODO",
+            number: "early_count",
             statement: "Submitting a read to io_uring returns at once, before there is anything to read; the \
                 completion comes later.",
             holds_if: "of an empty pipe, an empty socket and an empty pipe with IOSQE_ASYNC: io_uring_enter \
@@ -41,7 +41,7 @@ static QUESTIONS: [Question; 4] = [
     Question {
         claim: Claim {
             id: "async-io/aio-returns-early",
-            number: "TODO",
+            number: "pipe_sleeps_count",
             statement: "Submitting a read to Linux's own aio (io_submit) returns at once, before there is \
                 anything to read.",
             holds_if: "io_submit of a read of an empty pipe returns before the other side writes",
@@ -54,7 +54,7 @@ static QUESTIONS: [Question; 4] = [
     Question {
         claim: Claim {
             id: "async-io/eagain",
-            number: "TODO",
+            number: "blocking_sleeps_count",
             statement: "A non-blocking read with nothing there does not wait: it gives EAGAIN at once.",
             holds_if: "with O_NONBLOCK read() of an empty pipe and of an empty socket gives EAGAIN, by the \
                 script and by event, and its task is not switched out asleep in the call; without O_NONBLOCK \
@@ -67,7 +67,7 @@ static QUESTIONS: [Question; 4] = [
     Question {
         claim: Claim {
             id: "async-io/inline-or-worker",
-            number: "TODO",
+            number: "polled_count",
             statement: "io_uring does a request either at once, inside the submitting call, or in a worker \
                 thread.",
             holds_if: "every request of the lab is completed below io_submit_sqes or was given to a worker \

@@ -13,7 +13,7 @@ pub static QUESTIONS: [Question; 2] = [
     Question {
         claim: Claim {
             id: "buffer-cache/file-write-grows-cache",
-            number: "TODO",
+            number: "ext4_file_pages_count",
             statement: "dd to a file on a mounted file system grows Cached, not Buffers.",
             holds_if: "pages of the file that come in while it is written, by the lab and by dd, equal bytes / 4096 within \
                 2 %, and pages of its device that the writer brings in are at most 2 % of that",
@@ -25,7 +25,7 @@ pub static QUESTIONS: [Question; 2] = [
     Question {
         claim: Claim {
             id: "buffer-cache/device-read-grows-buffers",
-            number: "TODO",
+            number: "raw_device_pages_count",
             statement: "dd from a block device grows Buffers, not Cached.",
             holds_if: "pages of the device that come in while it is read, by the lab and by dd, equal bytes / 4096 within \
                 2 %, those within the read calls and those read ahead together, and no page of it counts as a file's",

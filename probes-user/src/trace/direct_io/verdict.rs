@@ -28,7 +28,7 @@ static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "direct-io/bypasses-cache",
-            number: "TODO",
+            number: "ext4_direct_inserted_count",
             statement: "Reading a file with O_DIRECT puts none of its pages into the page cache.",
             holds_if: "on ext4 and xfs: no page is inserted for the inode by a stream with O_DIRECT (event), and \
                 none is in memory afterwards (mincore); the same stream without it inserts as many pages as the \
@@ -40,7 +40,7 @@ static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "direct-io/no-read-ahead",
-            number: "TODO",
+            number: "ext4_direct_fetched_bytes",
             statement: "With O_DIRECT the kernel reads nothing ahead: the disk is asked for the bytes of the \
                 calls and no others.",
             holds_if: "the disk's own count of bytes is that of four sequential reads, to the byte; buffered the \
@@ -52,7 +52,7 @@ static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "direct-io/no-merge",
-            number: "TODO",
+            number: "ext4_queued_merged_count",
             statement: "With O_DIRECT every read is a request of the disk of its own; neighbouring reads are not \
                 merged.",
             holds_if: "32 neighbouring reads of a page are 32 requests and none merged, both one after the other \
@@ -64,7 +64,7 @@ static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "direct-io/no-silent-fallback",
-            number: "TODO",
+            number: "ext4-indirect_quiet_count",
             statement: "What cannot be done past the cache fails: no call on a file opened with O_DIRECT goes \
                 through the page cache without a word.",
             holds_if: "of calls with an odd address or length, into a hole, at the end, into a hole of a file \
@@ -77,7 +77,7 @@ static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "direct-io/protects-hot-pages",
-            number: "TODO",
+            number: "direct_once_left_count",
             statement: "Hot files stay in memory beside a stream with O_DIRECT that is larger than memory, and \
                 do not beside the same stream without it.",
             holds_if: "of 64 hot files read once, and read twice, at least 99% of the pages are in memory after a \

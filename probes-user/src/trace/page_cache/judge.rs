@@ -18,7 +18,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "page-cache/cold-misses-all",
-            number: "TODO",
+            number: "ext4_hit_ratio",
             statement: "Reading a file that is not in the page cache misses on every page asked for, read-ahead or not: \
                 a single pass has no hits.",
             holds_if: "read by the lab and by dd, each from a cold start: of the pages asked for, which equal bytes / \
@@ -32,7 +32,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "page-cache/warm-hits-all",
-            number: "TODO",
+            number: "ext4_hit_ratio",
             statement: "Reading the same file again finds every page in the cache.",
             holds_if: "the second pass, by the lab and by dd, asks for bytes / 4096 pages, hits on all (100 %), and \
                 brings in none",
@@ -44,7 +44,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "page-cache/mmap-faults",
-            number: "TODO",
+            number: "ext4_inserted_by_fault_count",
             statement: "Through mmap a page comes into the cache by a page fault; faults on what is there are minor and \
                 bring in nothing.",
             holds_if: "touching every page of the mapped file from a cold start: all its pages (within 2 %) come in by \
@@ -58,7 +58,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "page-cache/read-ahead",
-            number: "TODO",
+            number: "ext4_used_count",
             statement: "A sequential reader finds its next pages read ahead, first by the call that misses (synchronous), \
                 then in time (asynchronous); one that stops leaves pages nobody asked for; a random one gets none.",
             holds_if: "sequential pass: pages ahead of both kinds, most of all pages asynchronous, and all of them used; \
@@ -73,7 +73,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "page-cache/write-back",
-            number: "TODO",
+            number: "ext4_dirtied_count",
             statement: "write() dirties pages and writes nothing to the device; fsync() writes them in its caller, the \
                 flusher those that others dirtied.",
             holds_if: "writing N pages: the writer dirties N (within 2 %) and sends no request in write(); fsync: by its \

@@ -157,6 +157,18 @@ pub const OFFSETS: &[Row] = &[
     ("file_flags", [at(64, 4), at(64, 4), at(48, 4), at(40, 4), at(40, 4)]),
     ("file_pos", [at(104, 8), at(104, 8), at(112, 8), at(112, 8), at(104, 8)]),
     ("regs_arg4", [at(72, 8), at(72, 8), at(72, 8), at(72, 8), at(72, 8)]),
+    ("skb_data", [at(200, 8), at(208, 8), at(208, 8), at(200, 8), at(208, 8)]),
+    ("skb_end", [at(188, 4), at(192, 4), at(192, 4), at(188, 4), at(192, 4)]),
+    ("skb_len", [at(112, 4), at(112, 4), at(112, 4), at(112, 4), at(112, 4)]),
+    ("skb_data_len", [at(116, 4), at(116, 4), at(116, 4), at(116, 4), at(116, 4)]),
+    ("shinfo_nr_frags", [at(2, 1), at(2, 1), at(2, 1), at(2, 1), at(2, 1)]),
+    ("shinfo_frags", [at(48, 272), at(48, 272), at(48, 272), at(48, 272), at(48, 272)]),
+    ("frag_page", [at(0, 8), at(0, 8), at(0, 8), at(0, 8), at(0, 8)]),
+    ("frag_len", [at(8, 4), at(8, 4), at(8, 4), at(8, 4), at(8, 4)]),
+    ("page_compound", [at(8, 8), at(8, 8), at(8, 8), at(8, 8), at(8, 8)]),
+    ("page_mapping", [at(24, 8), at(24, 8), at(24, 8), at(24, 8), at(24, 8)]),
+    ("msg_iter", [at(16, 40), at(16, 40), at(16, 40), at(16, 40), at(16, 40)]),
+    ("iter_type", [at(0, 4), at(0, 1), at(0, 1), at(0, 1), at(0, 1)]),
 ];
 
 /// Other paths: renamed and vanished fields, bit fields, anonymous members, arrays, whole structs.
