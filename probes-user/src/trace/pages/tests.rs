@@ -132,9 +132,18 @@ fn one_page_found_there_refutes_a_cold_start() {
 
 #[test]
 fn a_warm_pass_needs_a_cold_one_as_its_control() {
-    assert_eq!(result(&[warm(0)], "warm-hits-all").0, ClaimResult::Inconclusive);
-    assert_eq!(result(&[cold(), warm(0)], "warm-hits-all").0, ClaimResult::Holds);
-    assert_eq!(result(&[cold(), warm(1)], "warm-hits-all").0, ClaimResult::Refuted);
+    assert_eq!(
+        result(&[warm(0)], "warm-hits-all").0,
+        ClaimResult::Inconclusive
+    );
+    assert_eq!(
+        result(&[cold(), warm(0)], "warm-hits-all").0,
+        ClaimResult::Holds
+    );
+    assert_eq!(
+        result(&[cold(), warm(1)], "warm-hits-all").0,
+        ClaimResult::Refuted
+    );
 }
 
 #[test]
@@ -214,7 +223,10 @@ fn a_watch_shows_what_was_counted_last() {
     let ledger = fold.interim();
     let table = ledger.tables.iter().find(|table| table.id == "processes");
     let row = &table.expect("a table of processes").rows[0];
-    assert_eq!(row[..4], [json!("reader"), json!(SCRIPT), json!(8), json!(0.75)]);
+    assert_eq!(
+        row[..4],
+        [json!("reader"), json!(SCRIPT), json!(8), json!(0.75)]
+    );
 }
 
 #[test]
@@ -229,7 +241,11 @@ fn a_case_that_counts_differently_is_run_again() {
         timeline: None,
     };
     let mut fold = crate::trace::page_cache::LabFold::new(&context, &QUESTIONS);
-    fold.item(&mark(1, CASE, json!({ "label": "raw", "netns": 1, "sysctls": {} })));
+    fold.item(&mark(
+        1,
+        CASE,
+        json!({ "label": "raw", "netns": 1, "sysctls": {} }),
+    ));
     fold.item(&mark(2, Subject::NAME, json!(SUBJECT)));
     fold.item(&mark(3, STEP, json!(cold())));
     assert!(!fold.incomplete());
