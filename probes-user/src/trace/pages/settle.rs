@@ -89,6 +89,13 @@ fn all(
         }
         match (question.judge)(&case) {
             Err(why) => return inconclusive(fs, &why),
+            Ok(its) if !its.holds && case.reclaimed_by().is_some() => {
+                let by = case.reclaimed_by().unwrap_or_default();
+                return inconclusive(
+                    fs,
+                    &format!("{by} took pages of the file away meanwhile: {}", its.says),
+                );
+            }
             Ok(its) => {
                 refuted |= !its.holds;
                 judged += 1;

@@ -61,6 +61,15 @@ impl Case {
         self.steps.iter().map(move |step| Sums { step, subject })
     }
 
+    /// Who took pages of the file out of the cache in the middle of a step: reclaim is at work on this machine.
+    pub fn reclaimed_by(&self) -> Option<String> {
+        self.all().find_map(|sums| {
+            let mut rows = sums.rows(Who::Others);
+            let row = rows.find(|row| row.get(Count::deleted) > 0)?;
+            Some(row.comm.clone())
+        })
+    }
+
     /// Did the instrument see what the script itself counted, of every step that read?
     pub fn counts_agree(&self) -> bool {
         self.all().all(|sums| sums.asked_agrees())
