@@ -16,7 +16,7 @@ const SPARE: u64 = 2;
 /// # Errors
 /// No folder has the room, or none takes a file without a name.
 pub fn file(size: u64) -> Result<File> {
-    if size == 0 || size % 4096 != 0 {
+    if size == 0 || !size.is_multiple_of(4096) {
         bail!("a disk of {size} bytes: the size must be a multiple of 4096 and not 0");
     }
     let mut refused = Vec::new();

@@ -1,12 +1,15 @@
 //! A loop device that clears itself when nobody has it open any more.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::io::Errno;
+
+use super::Lack;
 
 const CONTROL: &str = "/dev/loop-control";
 /// Others take devices too: between "this one is free" and taking it.
@@ -56,8 +59,11 @@ impl LoopDevice {
             .read(true)
             .write(true)
             .open(CONTROL)
-            .map_err(|error| {
-                anyhow!("could not open {CONTROL}: {error}; try as root, or: modprobe loop")
+            .map_err(|error| match error.kind() {
+                ErrorKind::NotFound => {
+                    Lack(format!("there is no {CONTROL}; try: modprobe loop")).into()
+                }
+                _ => anyhow!("could not open {CONTROL}: {error}; try as root"),
             })?;
         for _ in 0..TRIES {
             let number = ioctl(control.as_fd(), LOOP_CTL_GET_FREE, 0)
@@ -95,6 +101,26 @@ impl LoopDevice {
     pub fn numbers(&self) -> (u32, u32) {
         let device = self.file.metadata().map_or(0, |meta| meta.rdev());
         (rustix::fs::major(device), rustix::fs::minor(device))
+    }
+
+    pub fn queue(&self, name: &str) -> Result<u64> {
+        let text = self.queue_file(name)?;
+        let value = text.trim().parse();
+        value.with_context(|| format!("{name} = {text}"))
+    }
+
+    pub fn queue_file(&self, name: &str) -> Result<String> {
+        let path = self.queue_path(name);
+        fs::read_to_string(&path).with_context(|| format!("could not read {path}"))
+    }
+
+    pub fn set_queue(&self, name: &str, value: u64) -> Result<()> {
+        let path = self.queue_path(name);
+        fs::write(&path, value.to_string()).with_context(|| format!("could not set {path}"))
+    }
+
+    fn queue_path(&self, name: &str) -> String {
+        format!("/sys/block/loop{}/queue/{name}", self.number)
     }
 
     /// Drops the pages of the device itself.

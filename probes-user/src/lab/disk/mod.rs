@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use super::shared::await_fact;
 use loopdev::LoopDevice;
@@ -47,12 +47,25 @@ impl Fs {
     }
 }
 
+/// This machine or this kernel cannot make such a disk at all: why, and what would help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack(pub String);
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Lack {}
+
 /// Not `Send`: its mount is in the namespace of the thread that made it.
 pub struct Disk {
     fs: Fs,
     mountpoint: Option<PathBuf>,
     device: LoopDevice,
     mounted: Cell<bool>,
+    nomerges: u64,
     /// After the device: it waits until the kernel has let go.
     _gone: AwaitGone,
     _thread: PhantomData<*const ()>,
@@ -65,16 +78,22 @@ impl Disk {
     /// No permission, no loop driver, no room, no mkfs, or this kernel lacks the file system; each said so.
     pub fn new(size: u64, fs: Fs) -> Result<Disk> {
         if let Some(lack) = lacks(fs) {
-            return Err(anyhow!(lack));
+            return Err(Lack(lack).into());
         }
         let device = LoopDevice::new(backing::file(size)?)?;
         let gone = AwaitGone::new(device.number());
+        // Up to some 6.x the loop driver forbids merging on its own queue; a disk does not.
+        let nomerges = device.queue("nomerges").unwrap_or(0);
+        if nomerges != 0 {
+            device.set_queue("nomerges", 0)?;
+        }
         mkfs::make(fs, device.path(), size)?;
         let mut disk = Disk {
             fs,
             mountpoint: None,
             device,
             mounted: Cell::new(false),
+            nomerges,
             _gone: gone,
             _thread: PhantomData,
         };
@@ -135,7 +154,7 @@ impl Disk {
     /// # Errors
     /// No sysfs.
     pub fn stat(&self) -> Result<Vec<u64>> {
-        let text = self.queue_file("../stat")?;
+        let text = self.device.queue_file("../stat")?;
         let words = text.split_whitespace();
         words
             .map(|word| word.parse().with_context(|| format!("in stat: {word}")))
@@ -147,15 +166,12 @@ impl Disk {
     /// # Errors
     /// This kernel has no such file, or no number in it.
     pub fn queue(&self, name: &str) -> Result<u64> {
-        let text = self.queue_file(name)?;
-        text.trim()
-            .parse()
-            .with_context(|| format!("{name} = {text}"))
+        self.device.queue(name)
     }
 
-    fn queue_file(&self, name: &str) -> Result<String> {
-        let path = format!("/sys/block/loop{}/queue/{name}", self.device.number());
-        fs::read_to_string(&path).with_context(|| format!("could not read {path}"))
+    /// What queue/nomerges was before the lab allowed merging: 0 = allowed, 2 = forbidden.
+    pub fn nomerges(&self) -> u64 {
+        self.nomerges
     }
 
     /// Makes everything cold, inodes too: written back and unmounted, mounted anew; a raw one forgets its
@@ -201,6 +217,10 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        // The setting outlives the disk: of all that a kill leaves it is the one thing, on a free device.
+        if self.nomerges != 0 {
+            let _ = self.device.set_queue("nomerges", self.nomerges);
+        }
         if self.unmount().is_err()
             && let Some(folder) = &self.mountpoint
         {

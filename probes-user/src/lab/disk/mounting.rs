@@ -12,6 +12,8 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 
+use super::Lack;
+
 /// Empty almost everywhere; in our namespace a small tmpfs hides what is there.
 const PLACES: [&str; 4] = ["/mnt", "/media", "/srv", "/opt"];
 
@@ -50,7 +52,7 @@ fn hide() -> Result<&'static str> {
 pub fn mount(device: &Path, folder: &Path, kind: &str) -> Result<()> {
     let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID;
     mount_on(device, folder, kind, flags, None).map_err(|errno| match errno {
-        Errno::NODEV => anyhow!("this kernel has no {kind}; try: modprobe {kind}"),
+        Errno::NODEV => Lack(format!("this kernel has no {kind}; try: modprobe {kind}")).into(),
         _ => anyhow!("could not mount {} as {kind}: {errno}", device.display()),
     })
 }

@@ -66,7 +66,7 @@ fn a_raw_disk_is_the_device_itself_and_full_at_its_end() {
 
 #[test]
 fn sizes_that_make_no_disk_are_refused_with_words() {
-    for size in [0, 5, u64::MAX & !4095] {
+    for size in [0, 5, !4095] {
         let error = Disk::new(size, Fs::Raw)
             .err()
             .map(|error| error.to_string());
