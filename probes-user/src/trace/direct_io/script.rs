@@ -20,6 +20,8 @@ use crate::lab::script::Stage;
 pub const PIECE: usize = 64 << 10;
 /// Reads of one page each, one after the other or all queued at once.
 pub const SMALL_READS: u64 = 32;
+/// Fewer pages than the first window of read-ahead has.
+pub const FEW_READS: u64 = 2;
 /// One read that no request has room for.
 pub const LARGE: usize = 4 << 20;
 const SECTOR: u64 = 512;
@@ -130,12 +132,12 @@ impl Steps<'_> {
         self.cold()?;
         self.step(AHEAD, |path| {
             let file = File::open(path)?;
-            pages::read(&file, 4 * PAGE, PAGE as usize)
+            pages::read(&file, FEW_READS * PAGE, PAGE as usize)
         })?;
         self.cold()?;
         self.step(NO_AHEAD, |path| {
             let file = direct(path)?;
-            one_by_one(&file, 4)
+            one_by_one(&file, FEW_READS)
         })?;
         self.cold()?;
         self.step(SINGLE, |path| one_by_one(&direct(path)?, SMALL_READS))?;

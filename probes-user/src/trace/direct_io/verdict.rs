@@ -43,7 +43,7 @@ static QUESTIONS: [Question; 5] = [
             number: "ext4_direct_fetched_bytes",
             statement: "With O_DIRECT the kernel reads nothing ahead: the disk is asked for the bytes of the \
                 calls and no others.",
-            holds_if: "the disk's own count of bytes is that of four sequential reads, to the byte; buffered the \
+            holds_if: "the disk's own count of bytes is that of two sequential reads, to the byte; buffered the \
                 same reads bring in more pages than they ask for (control)",
             refuted_if: "the disk reads another number of bytes",
         },
