@@ -142,4 +142,5 @@ offsets! {
     /// FIN_WAIT2 or TIME_WAIT: its `skc_state` says TIME_WAIT in both.
     tw_substate: "inet_timewait_sock.tw_substate",
     req_timer: "request_sock.rsk_timer",
+    req_listener: "request_sock.__req_common.skc_listener",
 }

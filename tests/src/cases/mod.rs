@@ -13,10 +13,12 @@ mod herding;
 mod kills;
 mod labs;
 mod nginx;
+mod queues;
 mod readme;
 mod reuse_port;
 mod schema;
 mod stats;
+mod surgery;
 mod syn_queue;
 mod syn_retry;
 mod synack_retry;
@@ -72,7 +74,7 @@ pub const TESTS: &[Test] = tests![
         tcp_states_settles_its_claims_beside_noise (600),
         of_nginx_and_curl_every_connection_has_its_right_owners,
         connections_from_before_the_start_are_followed_to_their_end, only_sockets_that_were_asked_for_are_shown,
-        many_connections_a_second_are_all_counted;
+        many_connections_a_second_are_all_counted, too_small_a_ring_loses_records_and_says_so;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600);
     syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
@@ -80,4 +82,8 @@ pub const TESTS: &[Test] = tests![
         a_killed_run_leaves_an_empty_group_that_the_next_removes;
     synack_retry: a_lost_final_ack_leaves_the_client_established,
         fewer_retries_are_fewer_synacks_beside_noise_too;
+    queues: a_full_syn_queue_shows_with_its_limit_its_drops_and_a_remedy,
+        cookies_and_a_full_accept_queue_show_with_what_helps;
+    surgery: what_nginx_loses_it_sends_again_and_the_cause_is_told,
+        segments_are_lost_in_a_network_of_ones_own_only, a_reset_by_ss_or_by_killing_nginx_s_worker_is_named;
 ];

@@ -17,11 +17,14 @@ pub const SERVERS: &[(&str, &str)] = &[
         "python3-uvicorn",
     ),
     ("/usr/bin/curl", "curl"),
+    // ss and nstat.
+    ("/usr/bin/ss", "iproute2"),
 ];
 
 /// Services that come with them and must not run.
 pub const SERVICES: &[(&str, &str)] = &[("nginx-light", "nginx")];
 
 /// Names for other families of distributions, for the instructions.
-pub const FEDORA: &str = "dnf install qemu-system-x86-core xz dpkg nginx python3-uvicorn curl";
-pub const ARCH: &str = "pacman -S qemu-system-x86 xz dpkg nginx uvicorn curl";
+pub const FEDORA: &str =
+    "dnf install qemu-system-x86-core xz dpkg nginx python3-uvicorn curl iproute";
+pub const ARCH: &str = "pacman -S qemu-system-x86 xz dpkg nginx uvicorn curl iproute2";

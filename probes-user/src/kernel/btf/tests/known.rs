@@ -115,6 +115,7 @@ pub const OFFSETS: &[Row] = &[
     ("tw_timer", [at(160, 40), at(160, 40), at(160, 40), at(160, 40), at(160, 40)]),
     ("tw_substate", [at(140, 1), at(140, 1), at(140, 1), at(140, 1), at(140, 1)]),
     ("req_timer", [at(152, 40), at(152, 40), at(152, 40), at(152, 40), at(152, 40)]),
+    ("req_listener", [at(96, 8), at(96, 8), at(96, 8), at(96, 8), at(96, 8)]),
 ];
 
 /// Other paths: renamed and vanished fields, bit fields, anonymous members, arrays, whole structs.
