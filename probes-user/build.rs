@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// One object for each [[bin]] of probes-ebpf.
-const OBJECTS: [&str; 7] = [
+const OBJECTS: [&str; 10] = [
     "sched",
     "syscalls",
     "sock",
@@ -12,6 +12,9 @@ const OBJECTS: [&str; 7] = [
     "tcp",
     "handshake",
     "surgeon",
+    "block",
+    "uring",
+    "page_cache",
 ];
 
 fn main() {

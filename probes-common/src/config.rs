@@ -24,9 +24,21 @@ pub struct Config {
     pub drop_has_sock: u32,
     /// Parameters of `inet_csk_accept`: behind them comes what it returned.
     pub accept_args: u32,
-    pub _pad: u32,
+    /// Which argument of `block_bio_queue` is the request (up to 5.10 the queue comes first).
+    pub bio_argument: u32,
+    /// `I_DIRTY_PAGES` of `inode.i_state`.
+    pub dirty_pages_flag: u32,
+    /// Bit of `page.flags` that says a folio is large.
+    pub page_head_bit: u32,
     /// Addresses of [`TIMER_FUNCTIONS`]; 0 = not known, never equal to a timer's.
     pub timers: [u64; 5],
+    /// Where io_uring's tracepoints have their request, and how many arguments a completion has.
+    pub uring_submit_req: u32,
+    pub uring_poll_req: u32,
+    pub uring_work_req: u32,
+    pub uring_complete_args: u32,
+    /// Begin and end of `io_submit_sqes`; 0 = not known.
+    pub submit_sqes: [u64; 2],
 }
 
 /// What TCP's timers run, in the order of [`crate::tcp::TIMER_WRITE`] and the following.
@@ -50,9 +62,16 @@ impl Config {
         drop_has_reason: 0,
         drop_has_sock: 0,
         accept_args: 0,
-        _pad: 0,
+        bio_argument: 0,
+        dirty_pages_flag: 0,
+        page_head_bit: 0,
         timers: [0; 5],
+        uring_submit_req: 0,
+        uring_poll_req: 0,
+        uring_work_req: 0,
+        uring_complete_args: 0,
+        submit_sqes: [0; 2],
     };
 }
 
-const _: () = assert!(size_of::<Config>() == 144);
+const _: () = assert!(size_of::<Config>() == 184);

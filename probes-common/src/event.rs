@@ -89,6 +89,12 @@ kinds! {
     Packet = 48 => crate::tcp::Packet,
     /// Function probes of the handshake.
     Handshake = 49 => crate::tcp::Handshake,
+    /// A request of a block device, at its end.
+    BlockRequest = 56 => crate::block::BlockRequest,
+    /// `io_uring_complete`
+    UringDone = 60 => crate::uring::UringDone,
+    /// `io_uring_cqe_overflow`
+    UringOverflow = 61 => crate::uring::UringOverflow,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

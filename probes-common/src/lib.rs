@@ -4,12 +4,15 @@
 //! size-asserted, because the bytes cross the kernel boundary and are stored in recordings.
 #![no_std]
 
+pub mod block;
 pub mod config;
 pub mod control;
 pub mod event;
 pub mod offsets;
+pub mod pages;
 pub mod surgeon;
 pub mod tcp;
+pub mod uring;
 
 pub use control::{Control, Task};
 pub use event::{Header, Kind};

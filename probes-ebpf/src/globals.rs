@@ -95,3 +95,13 @@ pub fn timer_of(function: u64) -> u8 {
     }
     if function == 0 { 0 } else { which }
 }
+
+/// Begin and end of `io_submit_sqes`; 0 = not known.
+#[inline(always)]
+pub fn submit_sqes() -> [u64; 2] {
+    // SAFETY: two u64 of a static.
+    let address = |index: usize| unsafe {
+        read_volatile((&raw const CONFIG.submit_sqes as *const u64).add(index))
+    };
+    [address(0), address(1)]
+}

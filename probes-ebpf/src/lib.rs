@@ -6,12 +6,14 @@
 #![feature(asm_experimental_arch)]
 
 pub mod again;
+pub mod blocks;
 pub mod emit;
 pub mod filter;
 pub mod globals;
 pub mod inet;
 pub mod maps;
 pub mod packet;
+pub mod pages;
 pub mod read;
 pub mod snap;
 

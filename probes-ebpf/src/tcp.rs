@@ -40,6 +40,31 @@ mod hook {
     pub const DROP: u32 = 6;
 }
 
+/// A hook's program and its second copy, for what interrupts the first.
+macro_rules! twice {
+    ($hook:literal, $first:ident, $again:ident, $body:ident $(, $more:expr)?) => {
+        #[btf_tracepoint(function = $hook)]
+        pub fn $first(ctx: BtfTracePointContext) -> i32 {
+            when_enabled(|reads| $body(&ctx, reads, Turn::First $(, $more)?))
+        }
+
+        #[btf_tracepoint(function = $hook)]
+        pub fn $again(ctx: BtfTracePointContext) -> i32 {
+            when_enabled(|reads| $body(&ctx, reads, Turn::Later $(, $more)?))
+        }
+    };
+}
+
+#[inline(always)]
+fn when_enabled(body: impl FnOnce(&mut Reads)) -> i32 {
+    if enabled() {
+        let mut reads = Reads::new();
+        body(&mut reads);
+        reads.done();
+    }
+    0
+}
+
 /// Writes the stack of the hook; returns how many frames there are.
 ///
 /// # Safety
@@ -56,27 +81,15 @@ unsafe fn stack(ctx: &BtfTracePointContext, to: *mut [u64; TCP_STACK_DEPTH]) -> 
     got as u32 / 8
 }
 
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
-    state(&ctx, Turn::First)
-}
-
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn tcp_state_again(ctx: BtfTracePointContext) -> i32 {
-    state(&ctx, Turn::Later)
-}
+twice!("inet_sock_set_state", tcp_state, tcp_state_again, state);
 
 #[inline(always)]
-fn state(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
-    if !enabled() {
-        return 0;
-    }
+fn state(ctx: &BtfTracePointContext, reads: &mut Reads, turn: Turn) {
     let sock = ctx.arg::<*const u8>(0);
-    let mut reads = Reads::new();
     let mut id = SockId::default();
     // SAFETY: a field of the hook's struct sock argument.
     let protocol: u16 = unsafe { reads.typed(sock, offset!(sock_protocol)) };
-    if protocol == IPPROTO_TCP && followed::<true>(&mut reads, sock, &mut id) {
+    if protocol == IPPROTO_TCP && followed::<true>(reads, sock, &mut id) {
         id.sock = reads.argument(ctx, 0);
         if takes_object(turn, hook::STATE, id.sock) {
             let sock = id.sock as *const u8;
@@ -84,7 +97,7 @@ fn state(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
                 // SAFETY: `record` points to room for the whole payload.
                 unsafe {
                     (*record).id = id;
-                    snap(&mut reads, sock, 0, &raw mut (*record).snap);
+                    snap(reads, sock, 0, &raw mut (*record).snap);
                     (*record).old = ctx.arg::<u64>(1) as u8;
                     (*record).new = ctx.arg::<u64>(2) as u8;
                     (*record)._pad = [0; 2];
@@ -94,30 +107,20 @@ fn state(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
             });
         }
     }
-    reads.done();
-    0
 }
 
-#[btf_tracepoint(function = "tcp_retransmit_skb")]
-pub fn tcp_retransmit_skb(ctx: BtfTracePointContext) -> i32 {
-    retransmit(&ctx, Turn::First)
-}
-
-#[btf_tracepoint(function = "tcp_retransmit_skb")]
-pub fn tcp_retransmit_skb_again(ctx: BtfTracePointContext) -> i32 {
-    retransmit(&ctx, Turn::Later)
-}
+twice!(
+    "tcp_retransmit_skb",
+    tcp_retransmit_skb,
+    tcp_retransmit_skb_again,
+    retransmit
+);
 
 #[inline(always)]
-fn retransmit(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
-    if !enabled() {
-        return 0;
-    }
-    let mut reads = Reads::new();
+fn retransmit(ctx: &BtfTracePointContext, reads: &mut Reads, turn: Turn) {
     let sock = reads.argument(ctx, 0) as *const u8;
     let mut id = SockId::default();
-    if followed::<false>(&mut reads, sock, &mut id)
-        && takes_object(turn, hook::RETRANSMIT, sock as u64)
+    if followed::<false>(reads, sock, &mut id) && takes_object(turn, hook::RETRANSMIT, sock as u64)
     {
         let skb = reads.argument(ctx, 1) as *const u8;
         let cb = skb.wrapping_add(offset!(skb_cb) as usize);
@@ -129,7 +132,7 @@ fn retransmit(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
             // SAFETY: `record` points to room for the whole payload.
             unsafe {
                 (*record).id = id;
-                snap(&mut reads, sock, id.state, &raw mut (*record).snap);
+                snap(reads, sock, id.state, &raw mut (*record).snap);
                 (*record).seq = reads.kernel(cb, offset!(cb_seq));
                 (*record).end_seq = reads.kernel(cb, offset!(cb_end_seq));
                 (*record).flags = reads.kernel::<u8>(cb, offset!(cb_flags)) as u32;
@@ -139,21 +142,20 @@ fn retransmit(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
             }
         });
     }
-    reads.done();
-    0
 }
 
 /// Fires in softirqs only, which do not interrupt each other: no copy.
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
 pub fn tcp_retransmit_synack(ctx: BtfTracePointContext) -> i32 {
-    if !enabled() {
-        return 0;
-    }
-    let mut reads = Reads::new();
-    let request = reads.argument(&ctx, 1) as *const u8;
+    when_enabled(|reads| synack(&ctx, reads))
+}
+
+#[inline(always)]
+fn synack(ctx: &BtfTracePointContext, reads: &mut Reads) {
+    let request = reads.argument(ctx, 1) as *const u8;
     let mut id = SockId::default();
-    if followed::<false>(&mut reads, request, &mut id) {
-        let listener = reads.argument(&ctx, 0);
+    if followed::<false>(reads, request, &mut id) {
+        let listener = reads.argument(ctx, 0);
         let num_timeout = reads.bits(request, offset!(req_num_timeout)) as u32;
         let num_retrans = reads.kernel::<u8>(request, offset!(req_num_retrans)) as u32;
         emit::<TcpSynack>(|record| {
@@ -168,46 +170,36 @@ pub fn tcp_retransmit_synack(ctx: BtfTracePointContext) -> i32 {
             }
         });
     }
-    reads.done();
-    0
 }
 
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
-    reset(&ctx, Turn::First, RESET_SENT)
-}
+twice!(
+    "tcp_send_reset",
+    tcp_send_reset,
+    tcp_send_reset_again,
+    reset,
+    RESET_SENT
+);
 
-#[btf_tracepoint(function = "tcp_send_reset")]
-pub fn tcp_send_reset_again(ctx: BtfTracePointContext) -> i32 {
-    reset(&ctx, Turn::Later, RESET_SENT)
-}
-
-#[btf_tracepoint(function = "tcp_receive_reset")]
-pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
-    reset(&ctx, Turn::First, RESET_RECEIVED)
-}
-
-#[btf_tracepoint(function = "tcp_receive_reset")]
-pub fn tcp_receive_reset_again(ctx: BtfTracePointContext) -> i32 {
-    reset(&ctx, Turn::Later, RESET_RECEIVED)
-}
+twice!(
+    "tcp_receive_reset",
+    tcp_receive_reset,
+    tcp_receive_reset_again,
+    reset,
+    RESET_RECEIVED
+);
 
 #[inline(always)]
-fn reset(ctx: &BtfTracePointContext, turn: Turn, direction: u8) -> i32 {
-    if !enabled() {
-        return 0;
-    }
+fn reset(ctx: &BtfTracePointContext, reads: &mut Reads, turn: Turn, direction: u8) {
     let sent = direction == RESET_SENT;
-    let mut reads = Reads::new();
     let sock = reads.argument(ctx, 0) as *const u8;
     let skb = if sent { reads.argument(ctx, 1) } else { 0 };
     let mut id = SockId::default();
     // Without a socket the packet that is answered tells the ends.
     let found = if sock.is_null() {
         let mut packet = Parsed::default();
-        skb != 0 && parse::<false>(&mut reads, skb as *const u8, 0, &mut packet, &mut id)
+        skb != 0 && parse::<false>(reads, skb as *const u8, 0, &mut packet, &mut id)
     } else {
-        followed::<false>(&mut reads, sock, &mut id)
+        followed::<false>(reads, sock, &mut id)
     };
     let (place, key) = if sent {
         (hook::SEND_RESET, sock as u64 ^ skb)
@@ -223,7 +215,7 @@ fn reset(ctx: &BtfTracePointContext, turn: Turn, direction: u8) -> i32 {
             // SAFETY: `record` points to room for the whole payload.
             unsafe {
                 (*record).id = id;
-                snap(&mut reads, sock, id.state, &raw mut (*record).snap);
+                snap(reads, sock, id.state, &raw mut (*record).snap);
                 (*record).direction = direction;
                 (*record)._pad = [0; 3];
                 (*record).reason = reason;
@@ -233,63 +225,42 @@ fn reset(ctx: &BtfTracePointContext, turn: Turn, direction: u8) -> i32 {
             }
         });
     }
-    reads.done();
-    0
 }
 
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
-    destroy(&ctx, Turn::First)
-}
-
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-pub fn tcp_destroy_sock_again(ctx: BtfTracePointContext) -> i32 {
-    destroy(&ctx, Turn::Later)
-}
+twice!(
+    "tcp_destroy_sock",
+    tcp_destroy_sock,
+    tcp_destroy_sock_again,
+    destroy
+);
 
 #[inline(always)]
-fn destroy(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
-    if !enabled() {
-        return 0;
-    }
-    let mut reads = Reads::new();
+fn destroy(ctx: &BtfTracePointContext, reads: &mut Reads, turn: Turn) {
     let sock = reads.argument(ctx, 0) as *const u8;
     let mut id = SockId::default();
-    if followed::<false>(&mut reads, sock, &mut id)
-        && takes_object(turn, hook::DESTROY, sock as u64)
-    {
+    if followed::<false>(reads, sock, &mut id) && takes_object(turn, hook::DESTROY, sock as u64) {
         emit_as::<TcpDestroy>(turn, |record| {
             // SAFETY: `record` points to room for the whole payload.
             unsafe {
                 (*record).id = id;
-                snap(&mut reads, sock, id.state, &raw mut (*record).snap);
+                snap(reads, sock, id.state, &raw mut (*record).snap);
             }
         });
     }
-    reads.done();
-    0
 }
 
-#[btf_tracepoint(function = "inet_sk_error_report")]
-pub fn inet_sk_error_report(ctx: BtfTracePointContext) -> i32 {
-    error(&ctx, Turn::First)
-}
-
-#[btf_tracepoint(function = "inet_sk_error_report")]
-pub fn inet_sk_error_report_again(ctx: BtfTracePointContext) -> i32 {
-    error(&ctx, Turn::Later)
-}
+twice!(
+    "inet_sk_error_report",
+    inet_sk_error_report,
+    inet_sk_error_report_again,
+    error
+);
 
 #[inline(always)]
-fn error(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
-    if !enabled() {
-        return 0;
-    }
-    let mut reads = Reads::new();
+fn error(ctx: &BtfTracePointContext, reads: &mut Reads, turn: Turn) {
     let sock = reads.argument(ctx, 0) as *const u8;
     let mut id = SockId::default();
-    if followed::<false>(&mut reads, sock, &mut id) && takes_object(turn, hook::ERROR, sock as u64)
-    {
+    if followed::<false>(reads, sock, &mut id) && takes_object(turn, hook::ERROR, sock as u64) {
         let err = reads.kernel(sock, offset!(sock_err));
         let protocol = reads.kernel::<u16>(sock, offset!(sock_protocol)) as u32;
         emit_as::<SockError>(turn, |record| {
@@ -297,33 +268,19 @@ fn error(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
             unsafe { record.write(SockError { id, err, protocol }) }
         });
     }
-    reads.done();
-    0
 }
 
-#[btf_tracepoint(function = "kfree_skb")]
-pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
-    dropped(&ctx, Turn::First)
-}
-
-#[btf_tracepoint(function = "kfree_skb")]
-pub fn kfree_skb_again(ctx: BtfTracePointContext) -> i32 {
-    dropped(&ctx, Turn::Later)
-}
+twice!("kfree_skb", kfree_skb, kfree_skb_again, dropped);
 
 #[inline(always)]
-fn dropped(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
-    if !enabled() {
-        return 0;
-    }
+fn dropped(ctx: &BtfTracePointContext, reads: &mut Reads, turn: Turn) {
     let skb = ctx.arg::<*const u8>(0);
-    let mut reads = Reads::new();
     let mut receiver = 0;
     if config!(drop_has_sock) != 0 {
         receiver = reads.argument(ctx, 3);
     }
     let (mut packet, mut id) = (Parsed::default(), SockId::default());
-    if parse::<true>(&mut reads, skb, receiver, &mut packet, &mut id) {
+    if parse::<true>(reads, skb, receiver, &mut packet, &mut id) {
         let key = reads.argument(ctx, 0);
         if takes_object(turn, hook::DROP, key) {
             let mut reason = REASON_NONE;
@@ -347,8 +304,6 @@ fn dropped(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
             });
         }
     }
-    reads.done();
-    0
 }
 
 /// Fires with interrupts off (kernel/time/timer.c, the base's lock), so it never interrupts itself: no copy.

@@ -1,4 +1,5 @@
 //! The `probes` library: instruments watch the kernel, a lab provokes it, a trace asks one question of both.
+pub mod check;
 pub mod cli;
 pub mod evidence;
 pub mod exit;

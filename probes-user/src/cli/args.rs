@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches as _};
 
+use super::disks::DiskArgs;
 use super::sockets::SocketArgs;
 use crate::exit::usage;
 use crate::instrument::Without;
@@ -21,6 +22,9 @@ pub struct TraceArgs {
     /// Of traces that watch sockets.
     #[arg(skip)]
     pub sockets: SocketArgs,
+    /// Of traces that watch disks.
+    #[arg(skip)]
+    pub disks: DiskArgs,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -121,6 +125,7 @@ pub fn augment(command: Command, trace: &dyn Trace) -> Command {
     let command = TraceArgs::augment_args(command.args(own).arg(variant));
     let command = match trace.watching() {
         Watching::Sockets => SocketArgs::augment_args(command),
+        Watching::Disks => DiskArgs::augment_args(command),
         Watching::Tasks | Watching::Nothing => command,
     };
     if trace.draws_timelines() {
@@ -143,6 +148,9 @@ pub fn trace_args(trace: &dyn Trace, matches: &ArgMatches) -> Result<TraceArgs> 
     let mut args = TraceArgs::from_arg_matches(matches)?;
     if trace.watching() == Watching::Sockets {
         args.sockets = SocketArgs::from_arg_matches(matches)?;
+    }
+    if trace.watching() == Watching::Disks {
+        args.disks = DiskArgs::from_arg_matches(matches)?;
     }
     Ok(args)
 }
@@ -176,7 +184,7 @@ impl TargetArgs {
 impl TraceArgs {
     /// A watch, and no lab?
     pub fn watches(&self) -> bool {
-        self.target.any() || self.sockets.any()
+        self.target.any() || self.sockets.any() || self.disks.any()
     }
 
     /// Options that contradict each other.

@@ -1,139 +1,156 @@
 //! `probes check`: every lab on this kernel, compared with what is known of it.
 
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::output::print;
-use crate::evidence::Finding;
-use crate::evidence::expect::{Expectations, Verdict};
+use crate::check::{self, Row, Run, Tally, render};
+use crate::evidence::expect::Expectations;
 use crate::exit::{Exit, usage};
-use crate::instrument::Without;
 use crate::kernel::{Kernel, preflight};
 use crate::session::interrupt::Interrupt;
-use crate::session::{RunOptions, lab};
-use crate::trace::{LabOptions, Mode, TRACES, Trace};
+use crate::trace::{Mode, TRACES, Trace};
 
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// Only claims whose id matches (`*` stands for anything): accept-herd/*, */exclusive
-    #[arg(long, value_name = "GLOB")]
-    pub only: Option<String>,
+    /// Only claims whose id matches (`*` stands for anything), several by commas: accept-herd/*,*/exclusive
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave out claims whose id matches
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    pub skip: Vec<String>,
     /// Compare with this file instead of the built-in knowledge
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
+    /// Write what this run found as a file for --expect
+    #[arg(long, value_name = "FILE")]
+    pub write_expect: Option<PathBuf>,
+    /// Run every lab N times; a claim whose result changes is flaky, and not settled
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeat: u16,
+    /// Labs at once; those that measure costs run alone in any case
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=2))]
+    pub jobs: u16,
+    /// Write the results as JUnit XML too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// One JSON document (schema probes.check/1)
+    #[arg(short, long)]
+    pub json: bool,
+}
+
+pub const EXAMPLES: &str = "Examples:
+  sudo probes check                              every claim, beside what is known of this kernel
+  sudo probes check --only 'tcp-*/*' --repeat 5  five times over: a claim that changes is flaky
+  sudo probes check --write-expect mine.json     what this kernel does, as your own expectation
+  sudo probes check --expect mine.json --junit probes.xml
+                                                 in a CI: has the new kernel changed any of it?
+
+Exit codes: 0 as expected; 1 a claim differs; 3 a lab could not run; 4 not settled, or flaky.";
+
+impl CheckArgs {
+    fn asks_for(&self, claim: &str) -> bool {
+        let any = |globs: &[String]| globs.iter().any(|pattern| glob(pattern, claim));
+        (self.only.is_empty() || any(&self.only)) && !any(&self.skip)
+    }
+
+    fn expectations(&self) -> Result<Expectations> {
+        let Some(path) = &self.expect else {
+            return Expectations::built_in();
+        };
+        let text = std::fs::read_to_string(path).map_err(Into::into);
+        match text.and_then(|text| Expectations::parse(&text)) {
+            Ok(expectations) => Ok(expectations),
+            Err(error) => usage(format!(
+                "could not read the expectations {}: {error:#}",
+                path.display()
+            )),
+        }
+    }
+
+    fn traces(&self) -> Result<Vec<&'static dyn Trace>> {
+        let asked = |trace: &&dyn Trace| trace.claims().iter().any(|claim| self.asks_for(claim.id));
+        let traces: Vec<&'static dyn Trace> = TRACES.iter().copied().filter(asked).collect();
+        if traces.is_empty() {
+            return usage(format!(
+                "no claim matches --only {:?} --skip {:?}: `probes claims` lists them",
+                self.only.join(","),
+                self.skip.join(",")
+            ));
+        }
+        Ok(traces)
+    }
 }
 
 /// # Errors
-/// An expectation file that cannot be read; a run that cannot start.
+/// An expectation file that cannot be read; a run that cannot start; a file that cannot be written, after the
+/// results have been printed.
 pub fn run(args: &CheckArgs) -> Result<Exit> {
-    let expectations = match &args.expect {
-        Some(path) => match std::fs::read_to_string(path)
-            .map_err(Into::into)
-            .and_then(|t| Expectations::parse(&t))
-        {
-            Ok(expectations) => expectations,
-            Err(error) => {
-                return usage(format!(
-                    "could not read the expectations {}: {error:#}",
-                    path.display()
-                ));
-            }
-        },
-        None => Expectations::built_in()?,
-    };
-    let only = args.only.as_deref().unwrap_or("*");
-    let traces: Vec<&dyn Trace> = TRACES
-        .iter()
-        .copied()
-        .filter(|trace| trace.claims().iter().any(|claim| glob(only, claim.id)))
-        .collect();
-    if traces.is_empty() {
-        return usage(format!(
-            "no claim matches {only:?}: `probes claims` lists them"
-        ));
-    }
+    let expectations = args.expectations()?;
+    let traces = args.traces()?;
     let kernel = Kernel::running()?;
     preflight::ready(&kernel, Mode::Lab)?;
     let interrupt = Interrupt::install()?;
-    let options = RunOptions {
-        ring_bytes: 2 << 20,
-        progress: std::io::IsTerminal::is_terminal(&std::io::stderr()),
-        without: Without::default(),
-        ..RunOptions::default()
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = usize::from(args.jobs).min(processors);
+    let begun = Instant::now();
+    let rounds = usize::from(args.repeat);
+    let runs = check::run::all(&traces, rounds, jobs, &interrupt, |run, number, of| {
+        progress(run, number, of, begun.elapsed());
+    })?;
+    let asked = |claim: &str| args.asks_for(claim);
+    let rows = check::rows(&traces, &runs, &asked, &expectations, &kernel.release);
+    let whole = !interrupt.requested();
+    if args.json {
+        let document = render::document(&rows, &kernel.release, rounds, begun.elapsed(), whole);
+        print(format!("{document:#}\n").as_bytes())?;
+    } else {
+        print(render::text(&rows).as_bytes())?;
+    }
+    write_files(args, &rows, &kernel.release)?;
+    Ok(if whole {
+        Tally::of(&rows).exit()
+    } else {
+        Exit::Interrupted
+    })
+}
+
+/// A line for each lab that has ended, on standard error.
+fn progress(run: &Run, number: usize, of: usize, since: Duration) {
+    let what = match &run.findings {
+        Ok(_) => format!("{:.1} s", run.took.as_secs_f64()),
+        Err(why) => format!("NOT RUN: {why}"),
     };
-    let mut tally = Tally::default();
-    for trace in traces {
-        let report = lab::run(&kernel, trace, &LabOptions::default(), &options, &interrupt)?;
-        for finding in report
-            .findings
-            .iter()
-            .filter(|finding| glob(only, &finding.id))
-        {
-            tally.line(finding, &expectations.judge(&kernel.release, finding))?;
-        }
-        if report.ending.interrupted {
-            return Ok(Exit::Interrupted);
-        }
+    if std::io::stderr().is_terminal() || run.findings.is_err() {
+        let since = since.as_secs();
+        eprintln!("[{number}/{of}, {since} s] {}: {what}", run.trace);
     }
-    tally.end()
 }
 
-#[derive(Default)]
-struct Tally {
-    as_expected: usize,
-    differs: usize,
-    unknown: usize,
-    inconclusive: usize,
+fn write_files(args: &CheckArgs, rows: &[Row], release: &str) -> Result<()> {
+    if let Some(path) = &args.junit {
+        write(path, &render::junit(rows, release)?)?;
+    }
+    if let Some(path) = &args.write_expect {
+        let (known, left_out) = check::expectations(rows, release);
+        write(path, &format!("{:#}\n", serde_json::to_value(&known)?))?;
+        if !left_out.is_empty() {
+            eprintln!(
+                "probes: left out of {}, not being settled: {}",
+                path.display(),
+                left_out.join(", ")
+            );
+        }
+    }
+    Ok(())
 }
 
-impl Tally {
-    fn line(&mut self, finding: &Finding, verdict: &Verdict) -> Result<()> {
-        let mark = match verdict {
-            Verdict::AsExpected => {
-                self.as_expected += 1;
-                "as expected".to_owned()
-            }
-            Verdict::Unknown => {
-                self.unknown += 1;
-                "nothing known".to_owned()
-            }
-            Verdict::Inconclusive => {
-                self.inconclusive += 1;
-                "NOT SETTLED".to_owned()
-            }
-            Verdict::Differs { expected, source } => {
-                self.differs += 1;
-                format!("DIFFERS: expected {expected} ({source})")
-            }
-        };
-        let result = finding.result.word();
-        print(
-            format!(
-                "{result:<12} {:<34} {mark}\n             {}\n",
-                finding.id, finding.because
-            )
-            .as_bytes(),
-        )
-    }
-
-    fn end(&self) -> Result<Exit> {
-        print(
-            format!(
-                "{} as expected, {} differ, {} not settled, {} with nothing known\n",
-                self.as_expected, self.differs, self.inconclusive, self.unknown
-            )
-            .as_bytes(),
-        )?;
-        Ok(if self.differs > 0 {
-            Exit::Differs
-        } else if self.inconclusive > 0 {
-            Exit::Inconclusive
-        } else {
-            Exit::Settled
-        })
-    }
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
 }
 
 /// `*` stands for any run of characters.

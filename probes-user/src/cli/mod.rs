@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod check;
+pub mod disks;
 pub mod docs;
 pub mod look;
 pub mod output;
@@ -48,6 +49,7 @@ pub fn command() -> Command {
         .subcommand(check::CheckArgs::augment_args(
             Command::new("check")
                 .about("Run every lab and compare with what is known of this kernel")
+                .after_help(check::EXAMPLES)
                 .display_order(100),
         ))
         .subcommands(look::commands())

@@ -19,6 +19,13 @@ pub fn examples(trace: &dyn Trace) -> String {
             ("-p PID -d 10s", "watch a running server"),
             ("-a --local-port 443", "whosever sockets have that port"),
         ],
+        Watching::Disks => &[
+            ("-p PID -d 10s", "watch a running server"),
+            (
+                "--disk vda --slower 10ms -d 10s",
+                "a disk, and the lives of its slow requests",
+            ),
+        ],
     };
     let mut text = "Examples:".to_owned();
     let common = [

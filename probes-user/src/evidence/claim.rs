@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Claim {
     /// `<trace>/<slug>`.
     pub id: &'static str,
+    /// The deciding one among a finding's numbers, by its key.
+    pub number: &'static str,
     /// The sentence.
     pub statement: &'static str,
     /// What number makes it hold.

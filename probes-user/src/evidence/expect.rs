@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{ClaimResult, Finding};
+use super::ClaimResult;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,18 +64,33 @@ impl Expectations {
         Ok(read)
     }
 
+    pub fn new(expectations: Vec<Expectation>) -> Expectations {
+        Expectations {
+            schema: SCHEMA.to_owned(),
+            expectations,
+        }
+    }
+
+    /// The range that holds the releases of one version: `>=6.1 <6.2`; `*` if that cannot be read.
+    pub fn only(release: &str) -> String {
+        match version(release) {
+            Ok((major, minor)) => format!(">={major}.{minor} <{major}.{}", minor + 1),
+            Err(_) => "*".to_owned(),
+        }
+    }
+
     /// `release` as `uname -r` gives it.
-    pub fn judge(&self, release: &str, finding: &Finding) -> Verdict {
-        if finding.result == ClaimResult::Inconclusive {
+    pub fn judge(&self, release: &str, claim: &str, result: ClaimResult) -> Verdict {
+        if result == ClaimResult::Inconclusive {
             return Verdict::Inconclusive;
         }
         let row = self
             .expectations
             .iter()
-            .find(|row| row.claim == finding.id && matches(&row.kernels, release).unwrap_or(false));
+            .find(|row| row.claim == claim && matches(&row.kernels, release).unwrap_or(false));
         match row {
             None => Verdict::Unknown,
-            Some(row) if row.result == finding.result => Verdict::AsExpected,
+            Some(row) if row.result == result => Verdict::AsExpected,
             Some(row) => Verdict::Differs {
                 expected: row.result.word(),
                 source: row.source.clone(),
@@ -116,17 +131,6 @@ fn matches(range: &str, release: &str) -> Result<bool> {
 mod tests {
     use super::*;
 
-    fn finding(result: ClaimResult) -> Finding {
-        let (id, statement, because) = ("a/b".to_owned(), String::new(), String::new());
-        Finding {
-            id,
-            result,
-            statement,
-            because,
-            numbers: serde_json::Map::new(),
-        }
-    }
-
     fn known(kernels: &str, result: &str) -> Expectations {
         let row =
             format!(r#"{{"claim":"a/b","kernels":"{kernels}","result":"{result}","source":"s"}}"#);
@@ -152,25 +156,33 @@ mod tests {
 
     #[test]
     fn an_altered_expectation_differs() {
-        let holds = finding(ClaimResult::Holds);
+        let holds = ClaimResult::Holds;
         assert_eq!(
-            known("*", "holds").judge("6.1", &holds),
+            known("*", "holds").judge("6.1", "a/b", holds),
             Verdict::AsExpected
         );
         assert!(matches!(
-            known("*", "refuted").judge("6.1", &holds),
+            known("*", "refuted").judge("6.1", "a/b", holds),
             Verdict::Differs { .. }
         ));
     }
 
     #[test]
+    fn the_range_of_one_version_holds_its_releases_only() {
+        let range = Expectations::only("6.12.117+deb13-cloud-amd64");
+        assert_eq!(range, ">=6.12 <6.13");
+        assert!(matches(&range, "6.12.0").unwrap());
+        assert!(!matches(&range, "6.13.0").unwrap());
+    }
+
+    #[test]
     fn nothing_known_and_not_settled_are_no_agreement() {
         assert_eq!(
-            known(">=7.0", "holds").judge("6.1", &finding(ClaimResult::Holds)),
+            known(">=7.0", "holds").judge("6.1", "a/b", ClaimResult::Holds),
             Verdict::Unknown
         );
         assert_eq!(
-            known("*", "holds").judge("6.1", &finding(ClaimResult::Inconclusive)),
+            known("*", "holds").judge("6.1", "a/b", ClaimResult::Inconclusive),
             Verdict::Inconclusive
         );
     }

@@ -21,6 +21,9 @@ use crate::render::report::HookReport;
 /// A function of the kernel that stands for its recursion guard on tracepoint programs.
 pub const GUARD: &str = "bpf_prog_inc_misses_counter";
 
+/// Where it is no enumerator (up to 6.16) it is a macro, and always was this.
+const I_DIRTY_PAGES: u32 = 1 << 2;
+
 /// Takes rungs away, for tests and for looking at the ladder: `sched_waking` or `sched_waking:tp_btf`.
 #[derive(Debug, Clone, Default)]
 pub struct Without(Vec<(String, Option<Rung>)>);
@@ -89,6 +92,8 @@ pub struct Setup<'a> {
     pub syscalls: &'a [u32],
     /// Addresses of [`probes_common::config::TIMER_FUNCTIONS`]; 0 = not known.
     pub timers: [u64; 5],
+    /// Begin and end of `io_submit_sqes`; 0 = not known.
+    pub submit_sqes: [u64; 2],
     /// Programs without which there is no verdict.
     pub needs: &'a [&'a str],
     pub without: &'a Without,
@@ -122,8 +127,21 @@ impl Setup<'_> {
             drop_has_reason: takes("kfree_skb", 3),
             drop_has_sock: takes("kfree_skb", 4),
             accept_args: accept.map_or(0, |function| function.params),
-            _pad: 0,
+            bio_argument: takes("block_bio_queue", 2),
+            dirty_pages_flag: self
+                .facts
+                .enumerator("I_DIRTY_PAGES")
+                .map_or(I_DIRTY_PAGES, |flag| flag as u32),
+            page_head_bit: self.facts.enumerator("PG_head").unwrap_or(0) as u32,
             timers: self.timers,
+            uring_submit_req: takes("io_uring_submit_sqe", 7),
+            uring_poll_req: takes("io_uring_poll_arm", 6),
+            uring_work_req: 2 * takes("io_uring_queue_async_work", 5),
+            uring_complete_args: self
+                .facts
+                .tracepoint("io_uring_complete")
+                .map_or(0, |tracepoint| tracepoint.args),
+            submit_sqes: self.submit_sqes,
         }
     }
 }

@@ -121,6 +121,22 @@ static FORK_AGAIN: [Hook; 1] = [copy("sched_process_fork_again", "sched_process_
 static EXEC_AGAIN: [Hook; 1] = [copy("sched_process_exec_again", "sched_process_exec")];
 static EXIT_AGAIN: [Hook; 1] = [copy("sched_process_exit_again", "sched_process_exit")];
 
+static INSERT_AGAIN: [Hook; 1] = [copy(
+    "mm_filemap_add_to_page_cache_again",
+    "mm_filemap_add_to_page_cache",
+)];
+static DELETE_AGAIN: [Hook; 1] = [copy(
+    "mm_filemap_delete_from_page_cache_again",
+    "mm_filemap_delete_from_page_cache",
+)];
+static DIRTY_FOLIO_AGAIN: [Hook; 1] =
+    [copy("writeback_dirty_folio_again", "writeback_dirty_folio")];
+static DIRTY_PAGE_AGAIN: [Hook; 1] = [copy("writeback_dirty_page_again", "writeback_dirty_page")];
+static PAGE_BIO_AGAIN: [Hook; 1] = [copy("page_cache_bio_again", "block_bio_queue")];
+static PAGE_ENTER_AGAIN: [Hook; 1] = [copy("page_cache_enter_again", "sys_enter")];
+static PAGE_EXIT_AGAIN: [Hook; 1] = [copy("page_cache_exit_again", "sys_exit")];
+static PAGE_FAULT_AGAIN: [Hook; 1] = [copy("page_cache_fault_again", "page_fault_user")];
+
 static TCP_STATE_AGAIN: [Hook; 1] = [copy("tcp_state_again", "inet_sock_set_state")];
 static RETRANSMIT_AGAIN: [Hook; 1] = [copy("tcp_retransmit_skb_again", "tcp_retransmit_skb")];
 static SEND_RESET_AGAIN: [Hook; 1] = [copy("tcp_send_reset_again", "tcp_send_reset")];
@@ -128,6 +144,22 @@ static RECEIVE_RESET_AGAIN: [Hook; 1] = [copy("tcp_receive_reset_again", "tcp_re
 static DESTROY_AGAIN: [Hook; 1] = [copy("tcp_destroy_sock_again", "tcp_destroy_sock")];
 static ERROR_AGAIN: [Hook; 1] = [copy("inet_sk_error_report_again", "inet_sk_error_report")];
 static DROP_AGAIN: [Hook; 1] = [copy("kfree_skb_again", "kfree_skb")];
+
+/// A hook whose tracepoint bears another name than its program.
+const fn named(
+    program: &'static str,
+    symbol: &'static str,
+    again: &'static [Hook],
+    lost_without: &'static str,
+) -> Hook {
+    Hook {
+        program,
+        symbol,
+        ladder: TRACEPOINT,
+        lost_without,
+        again,
+    }
+}
 
 const fn function(
     program: &'static str,
@@ -367,9 +399,240 @@ pub static SURGEON: Instrument = Instrument {
     )],
 };
 
+static BLOCK_BIO_QUEUE_AGAIN: [Hook; 1] = [copy("block_bio_queue_again", "block_bio_queue")];
+static BLOCK_BIO_BACKMERGE_AGAIN: [Hook; 1] =
+    [copy("block_bio_backmerge_again", "block_bio_backmerge")];
+static BLOCK_BIO_FRONTMERGE_AGAIN: [Hook; 1] =
+    [copy("block_bio_frontmerge_again", "block_bio_frontmerge")];
+static BLOCK_SPLIT_AGAIN: [Hook; 1] = [copy("block_split_again", "block_split")];
+static BLOCK_BIO_REMAP_AGAIN: [Hook; 1] = [copy("block_bio_remap_again", "block_bio_remap")];
+static BLOCK_BIO_COMPLETE_AGAIN: [Hook; 1] =
+    [copy("block_bio_complete_again", "block_bio_complete")];
+static BLOCK_GETRQ_AGAIN: [Hook; 1] = [copy("block_getrq_again", "block_getrq")];
+static BLOCK_PLUG_AGAIN: [Hook; 1] = [copy("block_plug_again", "block_plug")];
+static BLOCK_UNPLUG_AGAIN: [Hook; 1] = [copy("block_unplug_again", "block_unplug")];
+static BLOCK_RQ_INSERT_AGAIN: [Hook; 1] = [copy("block_rq_insert_again", "block_rq_insert")];
+static BLOCK_RQ_MERGE_AGAIN: [Hook; 1] = [copy("block_rq_merge_again", "block_rq_merge")];
+static BLOCK_RQ_ISSUE_AGAIN: [Hook; 1] = [copy("block_rq_issue_again", "block_rq_issue")];
+static BLOCK_RQ_REQUEUE_AGAIN: [Hook; 1] = [copy("block_rq_requeue_again", "block_rq_requeue")];
+static BLOCK_RQ_COMPLETE_AGAIN: [Hook; 1] = [copy("block_rq_complete_again", "block_rq_complete")];
+static INODE_DIRTY_AGAIN: [Hook; 1] = [copy(
+    "block_inode_dirty_again",
+    "writeback_mark_inode_dirty",
+)];
+
+pub static BLOCK: Instrument = Instrument {
+    name: "block",
+    question: "What became of each request of a disk, how long did it wait and work, and whose was it?",
+    object: object!("block"),
+    hooks: &[
+        twice(
+            "block_bio_queue",
+            &BLOCK_BIO_QUEUE_AGAIN,
+            "what was asked of a disk is not known",
+        ),
+        twice(
+            "block_bio_backmerge",
+            &BLOCK_BIO_BACKMERGE_AGAIN,
+            "merges are seen only as fewer requests",
+        ),
+        twice(
+            "block_bio_frontmerge",
+            &BLOCK_BIO_FRONTMERGE_AGAIN,
+            "merges are seen only as fewer requests",
+        ),
+        twice(
+            "block_split",
+            &BLOCK_SPLIT_AGAIN,
+            "splits are seen only as more requests",
+        ),
+        twice(
+            "block_bio_remap",
+            &BLOCK_BIO_REMAP_AGAIN,
+            "how much came through partitions and mappers is not known",
+        ),
+        twice(
+            "block_bio_complete",
+            &BLOCK_BIO_COMPLETE_AGAIN,
+            "bios that drivers end themselves are not seen",
+        ),
+        twice(
+            "block_getrq",
+            &BLOCK_GETRQ_AGAIN,
+            "who submitted a request, and when, is known only from its insertion on",
+        ),
+        twice(
+            "block_plug",
+            &BLOCK_PLUG_AGAIN,
+            "how requests were held back for merging is not seen",
+        ),
+        twice(
+            "block_unplug",
+            &BLOCK_UNPLUG_AGAIN,
+            "how requests were held back for merging is not seen",
+        ),
+        twice(
+            "block_rq_insert",
+            &BLOCK_RQ_INSERT_AGAIN,
+            "when a request came to the scheduler is not known",
+        ),
+        twice(
+            "block_rq_merge",
+            &BLOCK_RQ_MERGE_AGAIN,
+            "merges are seen only as fewer requests",
+        ),
+        twice(
+            "block_rq_issue",
+            &BLOCK_RQ_ISSUE_AGAIN,
+            "nothing says when a request went to the driver",
+        ),
+        twice(
+            "block_rq_requeue",
+            &BLOCK_RQ_REQUEUE_AGAIN,
+            "requests that the driver gave back look slow",
+        ),
+        twice(
+            "block_rq_complete",
+            &BLOCK_RQ_COMPLETE_AGAIN,
+            "nothing says when a request was done",
+        ),
+        named(
+            "block_inode_dirty",
+            "writeback_mark_inode_dirty",
+            &INODE_DIRTY_AGAIN,
+            "who dirtied what a kernel worker writes back is not known",
+        ),
+    ],
+};
+
+static SUBMIT_REQ_AGAIN: [Hook; 1] = [copy("io_uring_submit_req_again", "io_uring_submit_req")];
+static SUBMIT_SQE_AGAIN: [Hook; 1] = [copy("io_uring_submit_sqe_again", "io_uring_submit_sqe")];
+static POLL_ARM_AGAIN: [Hook; 1] = [copy("io_uring_poll_arm_again", "io_uring_poll_arm")];
+static ASYNC_WORK_AGAIN: [Hook; 1] = [copy(
+    "io_uring_queue_async_work_again",
+    "io_uring_queue_async_work",
+)];
+static COMPLETE_AGAIN: [Hook; 1] = [copy("io_uring_complete_again", "io_uring_complete")];
+
+pub static URING: Instrument = Instrument {
+    name: "uring",
+    question: "Which way did each request of io_uring take: inline, by poll, by a worker, and how long?",
+    object: object!("uring"),
+    hooks: &[
+        twice(
+            "io_uring_submit_req",
+            &SUBMIT_REQ_AGAIN,
+            "requests are not known (up to 6.1 io_uring_submit_sqe tells them)",
+        ),
+        twice(
+            "io_uring_submit_sqe",
+            &SUBMIT_SQE_AGAIN,
+            "requests are not known (since 6.5 io_uring_submit_req tells them)",
+        ),
+        twice(
+            "io_uring_poll_arm",
+            &POLL_ARM_AGAIN,
+            "a request that waits for its file looks as if a device had it",
+        ),
+        twice(
+            "io_uring_queue_async_work",
+            &ASYNC_WORK_AGAIN,
+            "a request that a worker does looks as if a device had it",
+        ),
+        twice(
+            "io_uring_complete",
+            &COMPLETE_AGAIN,
+            "nothing says when a request was complete",
+        ),
+        tracepoint(
+            "io_uring_cqe_overflow",
+            "completions that found no room are not seen (before 5.16 none are)",
+        ),
+    ],
+};
+
+pub static PAGE_CACHE: Instrument = Instrument {
+    name: "page_cache",
+    question: "What comes into the page cache, was it there when asked for, who dirties and writes it back?",
+    object: object!("page_cache"),
+    hooks: &[
+        twice(
+            "mm_filemap_add_to_page_cache",
+            &INSERT_AGAIN,
+            "nothing says what came into the page cache",
+        ),
+        twice(
+            "mm_filemap_delete_from_page_cache",
+            &DELETE_AGAIN,
+            "what leaves the page cache, used or not, is not seen",
+        ),
+        twice(
+            "writeback_dirty_folio",
+            &DIRTY_FOLIO_AGAIN,
+            "who dirtied a page is not seen (5.10 has writeback_dirty_page instead)",
+        ),
+        twice(
+            "writeback_dirty_page",
+            &DIRTY_PAGE_AGAIN,
+            "who dirtied a page is not seen (6.1 and later have writeback_dirty_folio instead)",
+        ),
+        named(
+            "page_cache_bio",
+            "block_bio_queue",
+            &PAGE_BIO_AGAIN,
+            "who writes pages back, and when, is not seen",
+        ),
+        named(
+            "page_cache_enter",
+            "sys_enter",
+            &PAGE_ENTER_AGAIN,
+            "what a read call asks for is not known",
+        ),
+        named(
+            "page_cache_exit",
+            "sys_exit",
+            &PAGE_EXIT_AGAIN,
+            "what a read call got is not known",
+        ),
+        named(
+            "page_cache_fault",
+            "page_fault_user",
+            &PAGE_FAULT_AGAIN,
+            "page faults are known from the process's own counts only",
+        ),
+        tracepoint(
+            "mm_filemap_get_pages",
+            "look-ups are known from the read calls alone",
+        ),
+        tracepoint(
+            "mm_filemap_fault",
+            "on which file a page fault was is known only where a page came in",
+        ),
+        tracepoint(
+            "mm_filemap_map_pages",
+            "faults that map pages around them are not told apart",
+        ),
+        tracepoint("page_cache_sync_ra", READ_AHEAD),
+        tracepoint("page_cache_async_ra", READ_AHEAD),
+        tracepoint("mm_lru_activate", "which pages became active is not seen"),
+    ],
+};
+
+const READ_AHEAD: &str =
+    "whether read-ahead was synchronous is concluded from what its call found missing";
+
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[
-    &SCHED, &SYSCALLS, &SOCK, &WAITQUEUE, &TCP, &HANDSHAKE, &SURGEON,
+    &SCHED,
+    &SYSCALLS,
+    &SOCK,
+    &WAITQUEUE,
+    &TCP,
+    &HANDSHAKE,
+    &SURGEON,
+    &BLOCK,
+    &PAGE_CACHE,
+    &URING,
 ];
 
 /// The hook of this program, with its instrument.

@@ -11,6 +11,8 @@ use probes_common::Control;
 use probes_common::control::SockFilter;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::blocks::{BlockMaps, Blocks};
+use super::pages::{PageMaps, Pages};
 use super::surgeon::Surgeon;
 use crate::lab::KernelView;
 use crate::lab::surgeon::{Counts, Rule};
@@ -85,6 +87,8 @@ pub struct Shared {
     pub(crate) pending: Mapping,
     pub(crate) ports: Mapping,
     pub(crate) surgeon: Option<Surgeon>,
+    pub(crate) blocks: Option<BlockMaps>,
+    pub(crate) pages: Option<PageMaps>,
 }
 
 impl Shared {
@@ -92,6 +96,19 @@ impl Shared {
         self.surgeon.as_ref().context(
             "no surgeon: the trace does not ask for one, or it was not loaded (`probes doctor` says why)",
         )
+    }
+
+    /// # Errors
+    /// The trace does not ask for the instrument `block`.
+    pub fn block_maps(&self) -> Result<&BlockMaps> {
+        self.blocks
+            .as_ref()
+            .context("no counts of disks: the trace does not ask for the instrument block")
+    }
+
+    /// Is the instrument `page_cache` loaded?
+    pub fn counts_pages(&self) -> bool {
+        self.pages.is_some()
     }
 
     fn word(&self, offset: usize) -> &AtomicU32 {
@@ -212,5 +229,19 @@ impl KernelView for Shared {
 
     fn rule_counts(&self) -> Result<Vec<Counts>> {
         self.surgeon()?.rule_counts()
+    }
+
+    fn follow_disks(&self, disks: &[u32]) -> Result<()> {
+        self.block_maps()?.follow(Some(disks), 0)
+    }
+
+    fn blocks(&self) -> Result<Blocks> {
+        self.block_maps()?.read()
+    }
+
+    fn pages(&self) -> Result<Pages> {
+        let maps = self.pages.as_ref();
+        maps.context("no counts of pages: the trace does not ask for the instrument page_cache")?
+            .read()
     }
 }

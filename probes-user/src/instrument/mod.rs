@@ -1,11 +1,13 @@
 //! Instruments: BPF objects loaded, attached down a ladder, filtered in the kernel, read without wakeups.
 
 pub mod attach;
+pub mod blocks;
 pub mod counters;
 pub mod hook;
 pub mod lock;
 pub mod memory;
 pub mod object;
+pub mod pages;
 pub mod surgeon;
 pub mod sys;
 pub mod tc;

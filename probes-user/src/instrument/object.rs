@@ -26,7 +26,7 @@ pub struct Maps {
 }
 
 /// Maps whose one value has a byte per pid.
-const BYTE_PER_PID: [&str; 4] = ["WATCH", "ASLEEP", "PENDING", "HANDLED"];
+const BYTE_PER_PID: [&str; 5] = ["WATCH", "ASLEEP", "PENDING", "HANDLED", "PAGE_TURNS"];
 
 /// Maps whose value begins with a `struct bpf_spin_lock`.
 const LOCKED: [&str; 1] = ["RULES"];

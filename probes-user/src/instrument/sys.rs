@@ -11,6 +11,7 @@ use aya_obj::generated::{bpf_insn, bpf_map_info, bpf_prog_info};
 const BPF_MAP_CREATE: u32 = 0;
 const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
+const BPF_MAP_GET_NEXT_KEY: u32 = 4;
 const BPF_PROG_LOAD: u32 = 5;
 const BPF_BTF_LOAD: u32 = 18;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
@@ -120,6 +121,21 @@ pub fn map_create(spec: &MapSpec<'_>) -> io::Result<OwnedFd> {
 
 /// One element of a map; `value` points to room for the whole value.
 fn element(command: u32, map: BorrowedFd<'_>, key: u32, value: u64, flags: u64) -> io::Result<()> {
+    with_flags(command, map, &raw const key as u64, value, flags)
+}
+
+fn keyed(command: u32, map: BorrowedFd<'_>, key: u64, value: u64) -> io::Result<()> {
+    with_flags(command, map, key, value, 0)
+}
+
+/// `key` and `value` are addresses.
+fn with_flags(
+    command: u32,
+    map: BorrowedFd<'_>,
+    key: u64,
+    value: u64,
+    flags: u64,
+) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         map_fd: u32,
@@ -131,7 +147,7 @@ fn element(command: u32, map: BorrowedFd<'_>, key: u32, value: u64, flags: u64) 
     let mut attr = Attr {
         map_fd: map.as_raw_fd() as u32,
         _pad: 0,
-        key: &raw const key as u64,
+        key,
         value,
         flags,
     };
@@ -175,6 +191,33 @@ pub fn map_update_locked(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Res
 pub fn map_lookup_locked(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result<()> {
     let value = value.as_mut_ptr() as u64;
     element(BPF_MAP_LOOKUP_ELEM, map, key, value, BPF_F_LOCK)
+}
+
+/// The key after `key` of a hash map, in no order; None of `key` = the first. `next` has the key size.
+/// False = there is none.
+///
+/// # Errors
+/// The kernel's.
+pub fn map_next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<bool> {
+    let key = key.map_or(0, |key| key.as_ptr() as u64);
+    match keyed(BPF_MAP_GET_NEXT_KEY, map, key, next.as_mut_ptr() as u64) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the element of a hash map; sizes as for [`map_lookup`]. False = it is not there.
+///
+/// # Errors
+/// The kernel's.
+pub fn map_lookup_key(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    let (key, value) = (key.as_ptr() as u64, value.as_mut_ptr() as u64);
+    match keyed(BPF_MAP_LOOKUP_ELEM, map, key, value) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Hands types to the kernel.

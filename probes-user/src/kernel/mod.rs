@@ -12,6 +12,7 @@ mod proc;
 mod ring;
 pub mod symbols;
 pub mod tcp;
+pub mod uring;
 mod version;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,14 @@ pub struct Kernel {
     pub symbols_visible: bool,
     /// RLIMIT_MEMLOCK in bytes; none = unlimited. Limits maps before 5.11.
     pub memlock: Option<u64>,
+}
+
+/// As many cells has a value of a per-CPU map.
+///
+/// # Errors
+/// No sysfs.
+pub fn possible_cpus() -> Result<u32, CannotRun> {
+    proc::cpus("possible")
 }
 
 impl Kernel {

@@ -45,6 +45,7 @@ impl Bench {
             ring_bytes: RING,
             syscalls: &[],
             timers: [0; 5],
+            submit_sqes: [0; 2],
             needs: &["surgeon"],
             without: &Without::default(),
         };

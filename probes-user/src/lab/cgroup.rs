@@ -30,18 +30,15 @@ const BUDGET: Duration = Duration::from_secs(20);
 const AT_ONCE: usize = 4;
 const PREFIX: &str = "probes-";
 
-pub struct Cgroup {
-    path: PathBuf,
-    directory: OwnedFd,
+/// A group of ours in some hierarchy, of whichever version; removed when dropped.
+pub(super) struct Group {
+    pub path: PathBuf,
+    pub directory: OwnedFd,
 }
 
-impl Cgroup {
-    /// # Errors
-    /// No hierarchy of version 2 is mounted, or it takes no group.
-    pub fn new() -> Result<Cgroup> {
-        let root = hierarchy()
-            .ok_or_else(|| anyhow!("no control group hierarchy of version 2 is mounted"))?;
-        sweep(&root);
+impl Group {
+    pub fn below(root: &Path) -> Result<Group> {
+        sweep(root);
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (pid, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let since = started(pid).context("could not read when this process began")?;
@@ -50,7 +47,7 @@ impl Cgroup {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(&path, flags, Mode::empty());
         match directory {
-            Ok(directory) => Ok(Cgroup { path, directory }),
+            Ok(directory) => Ok(Group { path, directory }),
             Err(errno) => {
                 let _ = fs::remove_dir(&path);
                 bail!("could not open {}: {errno}", path.display())
@@ -58,8 +55,36 @@ impl Cgroup {
         }
     }
 
+    /// The file that takes members, open for writing: "0" is whoever writes.
+    pub fn members(&self) -> Result<OwnedFd> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(&self.directory, "cgroup.procs", flags, Mode::empty())
+            .context("could not open cgroup.procs")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The last member's end may still be under way in the kernel.
+        await_fact(Duration::from_secs(2), || {
+            fs::remove_dir(&self.path).is_ok() || !self.path.exists()
+        });
+    }
+}
+
+pub struct Cgroup(Group);
+
+impl Cgroup {
+    /// # Errors
+    /// No hierarchy of version 2 is mounted, or it takes no group.
+    pub fn new() -> Result<Cgroup> {
+        let root = hierarchy()
+            .ok_or_else(|| anyhow!("no control group hierarchy of version 2 is mounted"))?;
+        Ok(Cgroup(Group::below(&root)?))
+    }
+
     pub fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+        self.0.directory.as_fd()
     }
 
     /// TCP sockets that belong to this group, in the calling thread's network namespace.
@@ -68,9 +93,7 @@ impl Cgroup {
     /// The child cannot move into the group, or a socket cannot be made.
     pub fn sockets(&self, families: &[AddressFamily]) -> Result<Vec<OwnedFd>> {
         assert!(families.len() <= AT_ONCE);
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let members = openat(&self.directory, "cgroup.procs", flags, Mode::empty())
-            .context("could not open cgroup.procs")?;
+        let members = self.0.members()?;
         let (ours, childs) = socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -87,23 +110,17 @@ impl Cgroup {
         let code = status.and_then(|status| status.exit_status()).unwrap_or(-1);
         if code != 0 {
             let error = io::Error::from_raw_os_error(code);
-            bail!("could not make sockets in {}: {error}", self.path.display());
+            bail!(
+                "could not make sockets in {}: {error}",
+                self.0.path.display()
+            );
         }
         receive(&ours, families.len())
     }
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // The last member's end may still be under way in the kernel.
-        await_fact(Duration::from_secs(2), || {
-            fs::remove_dir(&self.path).is_ok() || !self.path.exists()
-        });
-    }
-}
-
 /// Where the version 2 hierarchy is mounted.
-fn hierarchy() -> Option<PathBuf> {
+pub(super) fn hierarchy() -> Option<PathBuf> {
     let mounts = Process::myself().ok()?.mountinfo().ok()?;
     let mut unified = mounts.into_iter().filter(|m| m.fs_type == "cgroup2");
     unified.next().map(|mount| mount.mount_point)
@@ -200,7 +217,7 @@ mod tests {
             return;
         }
         let cgroup = Cgroup::new().expect("needs root");
-        let path = cgroup.path.clone();
+        let path = cgroup.0.path.clone();
         let families = [AddressFamily::INET, AddressFamily::INET6];
         assert_eq!(cgroup.sockets(&families).unwrap().len(), 2);
         let members = fs::read_to_string(path.join("cgroup.procs")).unwrap();

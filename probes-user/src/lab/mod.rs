@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
+use crate::instrument::blocks::Blocks;
+use crate::instrument::pages::Pages;
 use crate::stream::Mark;
 
 pub mod account;
@@ -13,14 +15,19 @@ pub mod cgroup;
 pub mod chain;
 pub mod child;
 pub mod command;
+pub mod disk;
 pub mod family;
 pub mod first_timeout;
 pub mod herd;
 pub mod inject;
 pub mod link;
+pub mod memory_group;
+pub mod native_aio;
 pub mod netlink;
 pub mod netns;
+pub mod pages;
 pub mod queue;
+pub mod ring;
 pub mod sandbox;
 pub mod script;
 pub mod shared;
@@ -60,6 +67,30 @@ pub trait KernelView: Send + Sync {
     /// As for `operate`.
     fn rule_counts(&self) -> Result<Vec<surgeon::Counts>> {
         bail!("no surgeon: the trace does not ask for one")
+    }
+    /// Follows the requests of these disks (the kernel's `dev_t`), each sent when it is done.
+    ///
+    /// # Errors
+    /// The trace does not ask for the instrument `block`.
+    fn follow_disks(&self, disks: &[u32]) -> Result<()> {
+        bail!(
+            "cannot follow {} disks: the trace does not ask for the instrument block",
+            disks.len()
+        )
+    }
+    /// What the instrument `block` has counted since it was loaded.
+    ///
+    /// # Errors
+    /// As for `follow_disks`.
+    fn blocks(&self) -> Result<Blocks> {
+        bail!("no counts of disks: the trace does not ask for the instrument block")
+    }
+    /// What the instrument `page_cache` has counted since it was loaded.
+    ///
+    /// # Errors
+    /// The trace does not ask for it.
+    fn pages(&self) -> Result<Pages> {
+        bail!("no counts of pages: the trace does not ask for the instrument page_cache")
     }
 }
 

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use probes_common::Task;
 use serde_json::{Value, json};
 
 use super::netns::{Nstat, set_sysctl, sysctl};
@@ -40,6 +41,8 @@ pub struct Case {
     pub budget: Duration,
     /// Local ports to follow, for the instrument `sock`.
     pub ports: Vec<u16>,
+    /// Is the script's thread, with the threads that it starts, to be watched?
+    pub watched: bool,
     pub script: Script,
 }
 
@@ -54,6 +57,7 @@ impl Case {
             sysctls: Vec::new(),
             budget,
             ports: Vec::new(),
+            watched: false,
             script: Arc::new(script),
         }
     }
@@ -61,6 +65,13 @@ impl Case {
     #[must_use]
     pub fn port(mut self, port: u16) -> Case {
         self.ports.push(port);
+        self
+    }
+
+    /// The script's own system calls and sleeps are evidence.
+    #[must_use]
+    pub fn watched(mut self) -> Case {
+        self.watched = true;
         self
     }
 
@@ -241,6 +252,7 @@ struct ScriptScene {
     label: String,
     netns: u32,
     ports: Vec<u16>,
+    watched: Option<u32>,
     gate: Option<Sender<()>>,
     ended: Receiver<Result<()>>,
     shared: Arc<Common>,
@@ -263,6 +275,7 @@ impl ScriptScene {
             budget: case.budget,
         };
         let (label, netns, ports) = (case.label.clone(), sandbox.inum(), case.ports.clone());
+        let watched = case.watched;
         let (gate, opened) = channel();
         let (ready, is_ready) = channel();
         let (end, ended) = channel();
@@ -271,7 +284,8 @@ impl ScriptScene {
             .spawn(move || {
                 let prepared = prepare(&case, &sandbox);
                 let fit = prepared.is_ok();
-                let _told = ready.send(prepared.map(drop));
+                let tid = rustix::thread::gettid().as_raw_nonzero().get();
+                let _told = ready.send(prepared.map(|()| tid.cast_unsigned()));
                 // A closed gate is a scene that is dropped before its start.
                 if !fit || opened.recv().is_err() {
                     return;
@@ -279,13 +293,14 @@ impl ScriptScene {
                 let _told = end.send(perform(&case, netns, &mut stage));
             })
             .context("could not start a thread")?;
-        is_ready
+        let tid: u32 = is_ready
             .recv()
             .map_err(|_| anyhow!("the script's thread panicked"))??;
         Ok(ScriptScene {
             label,
             netns,
             ports,
+            watched: watched.then_some(tid),
             gate: Some(gate),
             ended,
             shared,
@@ -338,6 +353,11 @@ impl Scene for ScriptScene {
 
     fn ports(&self) -> Vec<u16> {
         self.ports.clone()
+    }
+
+    fn tasks(&self) -> Vec<(u32, u8)> {
+        let task = self.watched.map(|tid| (tid, Task::WATCHED | Task::FOLLOW));
+        task.into_iter().collect()
     }
 
     fn start(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 pub mod json;
 pub mod report;
-mod table;
+pub mod table;
 pub mod text;
 
 pub use report::Report;

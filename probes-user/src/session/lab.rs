@@ -15,13 +15,14 @@ use super::interrupt::Interrupt;
 use super::start::{Started, start};
 use super::{RunOptions, stats};
 use crate::instrument::counters::Counters;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, monotonic_ns};
 use crate::lab::{KernelView, Lab, Progress, Scene};
 use crate::render::Report;
 use crate::render::report::KernelReport;
-use crate::stream::Item;
 use crate::stream::continuity::Gap;
 use crate::stream::record::{Head, Recorder};
+use crate::stream::{Item, Mark};
+use crate::trace::pages::watch::COUNTED;
 use crate::trace::{Context, Ending, Fold, LabOptions, Mode, Trace, Watching};
 
 /// How often the ring is drained while a lab runs.
@@ -250,6 +251,22 @@ impl<'a> Run<'a> {
         });
     }
 
+    /// Hands the fold what the kernel has counted of pages so far, if that was asked for.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn take_counts(&mut self) -> Result<()> {
+        if self.started.shared.counts_pages() {
+            let mark = Mark {
+                ktime: monotonic_ns(),
+                name: COUNTED.to_owned(),
+                data: serde_json::to_value(self.started.shared.pages()?)?,
+            };
+            self.sink.take(&Item::Mark(mark));
+        }
+        Ok(())
+    }
+
     /// One line on standard error, written over the last one; nothing off a terminal.
     pub fn progress(&self, text: &str) {
         if self.options.progress {
@@ -267,6 +284,9 @@ impl<'a> Run<'a> {
         self.started.pump.drain();
         let sink = &mut self.sink;
         self.started.pump.flush(|item| sink.take(&item));
+        if self.context.mode == Mode::Watch {
+            self.take_counts()?;
+        }
         let duration_ns = self.begun.elapsed().as_nanos() as u64;
         let counters = Counters::read(
             self.started.attachment.maps.get("COUNTERS")?,

@@ -11,7 +11,9 @@ use probes_common::config::TIMER_FUNCTIONS;
 use super::RunOptions;
 use super::pump::Pump;
 use crate::instrument::attach::GUARD;
+use crate::instrument::blocks::BlockMaps;
 use crate::instrument::memory::{Mapping, Shared};
+use crate::instrument::pages::PageMaps;
 use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
@@ -93,6 +95,7 @@ pub fn start(
         ring_bytes: options.ring_bytes,
         syscalls: trace.syscalls(),
         timers: clock.part("symbols of timers", || symbols.timers(trace.timers()))?,
+        submit_sqes: clock.part("symbols of io_uring", || symbols.submit_sqes())?,
         needs: &needs,
         without: &options.without,
     };
@@ -143,7 +146,11 @@ struct Symbols {
     reader: Option<JoinHandle<Result<Vec<Symbol>, symbols::Error>>>,
     read: Vec<Symbol>,
     timers: bool,
+    rings: bool,
 }
+
+/// Below it a request of io_uring is completed by its submitter.
+const SUBMIT_SQES: &str = "io_submit_sqes";
 
 impl Symbols {
     fn read(wanted: &'static [&'static str], hooks: &[&str]) -> Result<Symbols> {
@@ -154,6 +161,10 @@ impl Symbols {
         if timers {
             wanted.extend(TIMER_FUNCTIONS);
         }
+        let rings = hooks.contains(&"io_uring_complete");
+        if rings {
+            wanted.push(SUBMIT_SQES);
+        }
         let reader = std::thread::Builder::new()
             .name("symbols".to_owned())
             .spawn(move || symbols::running(&wanted))
@@ -162,6 +173,7 @@ impl Symbols {
             reader: Some(reader),
             read: Vec::new(),
             timers,
+            rings,
         })
     }
 
@@ -188,6 +200,16 @@ impl Symbols {
         Ok(TIMER_FUNCTIONS.map(|name| entry(name).unwrap_or(0)))
     }
 
+    fn submit_sqes(&mut self) -> Result<[u64; 2]> {
+        if !self.rings {
+            return Ok([0; 2]);
+        }
+        self.wait()?;
+        let pieces = self.read.iter().filter(|symbol| symbol.name == SUBMIT_SQES);
+        let largest = pieces.max_by_key(|symbol| symbol.end - symbol.start);
+        Ok(largest.map_or([0; 2], |symbol| [symbol.start, symbol.end]))
+    }
+
     fn all(mut self) -> Result<Vec<Symbol>> {
         self.wait()?;
         Ok(self.read)
@@ -212,6 +234,7 @@ pub fn attach_only(kernel: &Kernel, programs: &[&str], needs: &[&str]) -> Result
         ring_bytes: 4096,
         syscalls: &[],
         timers: [0; 5],
+        submit_sqes: [0; 2],
         needs,
         without: &Without::default(),
     };
@@ -244,6 +267,7 @@ pub fn facts(programs: &[&str]) -> Result<Facts> {
         .tracepoints(by_kind.get(&true).into_iter().flatten())
         .functions(by_kind.get(&false).into_iter().flatten())
         .functions([GUARD])
+        .enumerators(["I_DIRTY_PAGES", "PG_head"])
         .enums(enums);
     Ok(Btf::running()?.answer(&query)?)
 }
@@ -270,6 +294,8 @@ pub(crate) fn shared(attachment: &Attachment, pid_bytes: u32) -> Result<Shared> 
         pending: map("PENDING", pids)?,
         ports: map("PORTS", probes_common::control::PORT_BYTES)?,
         surgeon: Surgeon::of(attachment)?,
+        blocks: BlockMaps::of(attachment)?,
+        pages: PageMaps::of(attachment)?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use probes_common::block::BlockRequest;
 use probes_common::event::{
     DataReady, Exec, Exit, Fork, Header, Kind, Payload, SockState, Switch, SysEnter, SysExit,
     WaitWake, Wakeup, Waking,
@@ -10,6 +11,7 @@ use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,
 };
+use probes_common::uring::{UringDone, UringOverflow};
 
 use super::item::{Body, Event};
 
@@ -84,6 +86,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         Kind::SkbDrop => Body::SkbDrop(payload::<SkbDrop>(bytes)?),
         Kind::Packet => Body::Packet(payload::<Packet>(bytes)?),
         Kind::Handshake => Body::Handshake(payload::<Handshake>(bytes)?),
+        Kind::BlockRequest => Body::BlockRequest(payload::<BlockRequest>(bytes)?),
+        Kind::UringDone => Body::UringDone(payload::<UringDone>(bytes)?),
+        Kind::UringOverflow => Body::UringOverflow(payload::<UringOverflow>(bytes)?),
     };
     Ok(Event { header, body })
 }
@@ -145,6 +150,9 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Body::SkbDrop(p) => both(header, p),
         Body::Packet(p) => both(header, p),
         Body::Handshake(p) => both(header, p),
+        Body::BlockRequest(p) => both(header, p),
+        Body::UringDone(p) => both(header, p),
+        Body::UringOverflow(p) => both(header, p),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One element of the stream: a decoded kernel event or a mark that the lab or the watcher wrote.
 
+use probes_common::block::BlockRequest;
 use probes_common::event::{
     DataReady, Exec, Exit, Fork, Header, SockState, Switch, SysEnter, SysExit, WaitWake, Wakeup,
     Waking,
@@ -8,6 +9,7 @@ use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,
 };
+use probes_common::uring::{UringDone, UringOverflow};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +42,9 @@ pub enum Body {
     SkbDrop(SkbDrop),
     Packet(Packet),
     Handshake(Handshake),
+    BlockRequest(BlockRequest),
+    UringDone(UringDone),
+    UringOverflow(UringOverflow),
 }
 
 /// What user space did or found, on the same clock as the events. `name` and `data` belong to the trace

@@ -20,6 +20,7 @@ static QUESTIONS: [Question; 2] = [
     Question {
         claim: Claim {
             id: "accept-herd/cost",
+            number: "useless_wakeups_per_connection",
             statement: "A connection accepted by a blocking accept() costs no useless wakeup.",
             holds_if: COST_HOLDS,
             refuted_if: COST_REFUTED,

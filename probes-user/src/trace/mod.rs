@@ -14,10 +14,17 @@ use crate::stream::Item;
 
 pub mod accept_herd;
 pub mod accept_queue;
+pub mod async_io;
 pub mod backoff;
+pub mod block_io;
+pub mod buffer_cache;
+pub mod direct_io;
 pub mod epoll_herd;
 pub mod herd;
+pub mod page_cache;
+pub mod pages;
 pub mod reuse_port;
+pub mod rules;
 pub mod scripted;
 pub mod syn_queue;
 pub mod syn_retry;
@@ -40,6 +47,11 @@ pub static TRACES: &[&dyn Trace] = &[
     &tcp_retransmit::TCP_RETRANSMIT,
     &tcp_close::TCP_CLOSE,
     &tcp_states::TCP_STATES,
+    &block_io::BLOCK_IO,
+    &async_io::ASYNC_IO,
+    &direct_io::DIRECT_IO,
+    &buffer_cache::BUFFER_CACHE,
+    &page_cache::PAGE_CACHE,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +230,8 @@ pub enum Watching {
     Tasks,
     /// It follows sockets: of all, or of those that a filter lets through.
     Sockets,
+    /// It follows the requests of disks, of everybody or of somebody's processes.
+    Disks,
 }
 
 pub trait Trace: Sync {
@@ -267,6 +281,10 @@ pub trait Trace: Sync {
         false
     }
     fn watching(&self) -> Watching;
+    /// Are its numbers times and costs, which another lab beside it would change?
+    fn alone(&self) -> bool {
+        false
+    }
     /// The doc page, printed by `probes explain`.
     fn page(&self) -> &'static str;
     /// # Errors

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::evidence::Ledger;
 use crate::lab::script::{CASE, CASE_END, CaseMark};
 use crate::stream::{Body, Event, Item, Mark};
+use crate::trace::{Ending, Fold, Outcome};
 
 /// One case of a lab, or one run of it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -128,6 +130,36 @@ impl Cases {
 
     pub fn find(&self, label: &str) -> Option<&CaseLog> {
         self.0.iter().rev().find(|case| case.label == label)
+    }
+}
+
+/// The fold of a trace that judges whole cases and has nothing to tell before they have ended.
+pub struct JudgedAtEnd {
+    cases: Cases,
+    judge: fn(&[&CaseLog], &Ending) -> Outcome,
+}
+
+impl JudgedAtEnd {
+    pub fn by(judge: fn(&[&CaseLog], &Ending) -> Outcome) -> JudgedAtEnd {
+        JudgedAtEnd {
+            cases: Cases::default(),
+            judge,
+        }
+    }
+}
+
+impl Fold for JudgedAtEnd {
+    fn item(&mut self, item: &Item) {
+        self.cases.item(item);
+    }
+
+    fn interim(&self) -> Ledger {
+        Ledger::default()
+    }
+
+    fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
+        let logs: Vec<&CaseLog> = self.cases.logs().collect();
+        (self.judge)(&logs, ending)
     }
 }
 

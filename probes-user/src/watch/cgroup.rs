@@ -31,3 +31,27 @@ pub fn members(directory: &Path) -> BTreeSet<u32> {
     found.remove(&0);
     found
 }
+
+/// Where the group of the unified hierarchy with this id lies; its id is the inode number of its folder.
+pub fn path_of(id: u64) -> Option<String> {
+    let root = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .iter()
+        .map(Path::new)
+        .find(|path| path.join("cgroup.controllers").is_file())?;
+    below(root, id).map(|path| {
+        let below = path.strip_prefix(root).unwrap_or(&path);
+        format!("/{}", below.display())
+    })
+}
+
+fn below(folder: &Path, id: u64) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    if std::fs::metadata(folder).is_ok_and(|meta| meta.ino() == id) {
+        return Some(folder.to_owned());
+    }
+    let entries = std::fs::read_dir(folder).ok()?;
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .find_map(|entry| below(&entry.path(), id))
+}

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::trace::herd::marks::TaskMark;
 
-mod cgroup;
+pub mod cgroup;
 pub mod namespaces;
 pub mod owners;
 pub mod procfs;

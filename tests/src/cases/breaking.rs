@@ -1,7 +1,7 @@
 //! Breaking things shows: each break turns the right thing inconclusive, unsupported or red.
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::{Ctx, Outcome};
 use crate::harness::dir::Dir;
@@ -161,17 +161,18 @@ pub fn an_altered_expectation_is_the_one_that_differs(ctx: &Ctx) -> Outcome {
     let dir = Dir::new();
     let path = dir.write("expect.json", file.to_string());
     let run = ctx
-        .probes(["check", "--only", "accept-herd/*", "--expect"])
+        .probes(["check", "--only", "accept-herd/*", "--json", "--expect"])
         .arg(&path)
         .run()
         .expect(1);
-    let differing: Vec<&str> = run
-        .stdout
-        .lines()
-        .filter(|line| line.contains("DIFFERS"))
+    let document: Value = serde_json::from_str(&run.stdout).expect("a document");
+    let rows = document["claims"].as_array().expect("claims");
+    let differing: Vec<&Value> = rows
+        .iter()
+        .filter(|row| row["known"] == "differs")
         .collect();
-    assert_eq!(differing.len(), 1, "{}", run.stdout);
-    assert!(differing[0].contains(flipped), "{}", differing[0]);
-    assert!(run.stdout.contains("1 differ"), "{}", run.stdout);
+    assert_eq!(differing.len(), 1, "{document:#}");
+    assert_eq!(differing[0]["id"], flipped);
+    assert_eq!(document["summary"]["differ"], 1);
     Outcome::Pass
 }

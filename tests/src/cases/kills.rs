@@ -22,6 +22,15 @@ pub fn kills_in_mid_lab_leave_nothing(ctx: &Ctx) -> Outcome {
     Outcome::Pass
 }
 
+/// Loop devices clear themselves, mounts and groups go.
+pub fn kills_in_mid_disk_lab_leave_nothing(ctx: &Ctx) -> Outcome {
+    sandbox::own_network();
+    kill(ctx, if ctx.on_host() { 20 } else { 4 }, &|_| {
+        ctx.probes(["block-io", "--size", "4"])
+    });
+    Outcome::Pass
+}
+
 pub fn kills_in_mid_watch_leave_nothing(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
     let server = Server::start(2, false);

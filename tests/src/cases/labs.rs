@@ -85,23 +85,3 @@ fn connections_agree(report: &Report, workers: usize) {
         );
     }
 }
-
-pub fn check_finds_what_is_known_of_this_kernel(ctx: &Ctx) -> Outcome {
-    let run = ctx.probes(["check"]).run();
-    let lines: Vec<&str> = run.stdout.lines().collect();
-    let odd = lines.windows(2).filter(|pair| {
-        !pair[0].starts_with(' ') && !pair[0].ends_with("as expected") && !pair[1].is_empty()
-    });
-    let odd: Vec<String> = odd.map(|pair| pair.join("\n")).collect();
-    assert_eq!(run.code(), 0, "{}\n{}", odd.join("\n"), run.stderr);
-    let claims = ctx.probes(["claims"]).run().expect(0).stdout;
-    let count = claims
-        .lines()
-        .filter(|line| line.contains('/') && !line.starts_with(' '))
-        .count();
-    let end = run.stdout.lines().last().unwrap_or_default();
-    // "Nothing known" is no agreement: every claim needs an expectation on a kernel of the matrix.
-    let whole = format!("{count} as expected, 0 differ, 0 not settled, 0 with nothing known");
-    assert_eq!(end, whole, "{}", run.stdout);
-    Outcome::Pass
-}

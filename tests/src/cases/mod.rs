@@ -5,14 +5,19 @@ use crate::tests;
 
 mod accept_queue;
 mod accounts;
+mod async_io;
 mod bad_input;
+mod block_io;
 mod breaking;
+mod check;
 mod commands;
+mod direct_io;
 mod files;
 mod herding;
 mod kills;
 mod labs;
 mod nginx;
+mod page_cache;
 mod queues;
 mod readme;
 mod reuse_port;
@@ -35,7 +40,9 @@ pub const TESTS: &[Test] = tests![
         a_timeline_shows_client_softirq_and_workers;
     readme: its_commands_work;
     labs: accept_herd_settles_every_claim, epoll_herd_settles_every_claim, eight_workers_settle_every_claim_too,
-        both_labs_settle_every_claim_beside_noise (600), check_finds_what_is_known_of_this_kernel (900);
+        both_labs_settle_every_claim_beside_noise (600);
+    check: it_finds_what_is_known_of_this_kernel (900), what_one_run_wrote_down_the_next_meets,
+        interrupted_it_says_what_it_knows, killed_it_leaves_no_lab_behind;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
     accounts: accept_herd_costs_are_the_kernels_own, epoll_herd_costs_are_the_kernels_own;
     reuse_port: its_claims_are_settled_on_both_families, its_claims_are_settled_beside_noise,
@@ -46,6 +53,8 @@ pub const TESTS: &[Test] = tests![
     syn_queue: a_full_syn_queue_refuses_and_cookies_get_past_it, a_full_syn_queue_is_told_the_same_beside_noise,
         a_backlog_of_ones_own_is_the_limit_of_the_flood;
     accept_queue: a_full_accept_queue_drops_the_ack_or_resets, a_full_accept_queue_is_told_the_same_beside_noise;
+    page_cache: cold_misses_all_and_warm_hits_all_counted_alike, files_grow_cached_and_devices_buffers,
+        a_watch_of_dd_says_nothing_on_its_first_pass_and_all_on_its_second, sizes_that_make_no_sense_are_refused;
     breaking: a_needed_hook_removed_makes_claims_unsupported,
         a_rung_removed_falls_to_the_next_with_the_same_verdicts, an_optional_hook_removed_changes_no_verdict,
         function_probes_removed_change_no_verdict, a_ring_too_small_is_inconclusive,
@@ -76,7 +85,10 @@ pub const TESTS: &[Test] = tests![
         connections_from_before_the_start_are_followed_to_their_end, only_sockets_that_were_asked_for_are_shown,
         many_connections_a_second_are_all_counted, too_small_a_ring_loses_records_and_says_so;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
-        kills_of_a_watched_command_leave_nothing (600);
+        kills_of_a_watched_command_leave_nothing (600), kills_in_mid_disk_lab_leave_nothing (600);
+    block_io: small_writes_merge_reads_run_ahead_and_the_dirtier_is_found,
+        beside_noise_the_disks_tell_the_same, a_watch_counts_what_a_command_did_to_its_disk,
+        a_disk_that_is_torn_away_in_mid_run_leaves_nothing, disks_that_cannot_be_are_refused_with_words;
     syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
         without_a_control_group_it_takes_real_time_and_says_so,
         a_killed_run_leaves_an_empty_group_that_the_next_removes;
@@ -86,4 +98,9 @@ pub const TESTS: &[Test] = tests![
         cookies_and_a_full_accept_queue_show_with_what_helps;
     surgery: what_nginx_loses_it_sends_again_and_the_cause_is_told,
         segments_are_lost_in_a_network_of_ones_own_only, a_reset_by_ss_or_by_killing_nginx_s_worker_is_named;
+    async_io: every_request_is_told_with_its_way_and_every_read_with_its_sleeps,
+        every_request_is_told_the_same_beside_noise, a_watch_counts_the_requests_of_a_process_by_opcode;
+    direct_io: its_claims_are_settled_and_the_disk_agrees, its_claims_are_settled_the_same_beside_noise,
+        sizes_that_make_no_sense_and_missing_rights_are_told,
+        a_watch_names_the_file_that_went_through_the_cache_after_all;
 ];

@@ -43,6 +43,7 @@ pub fn its_commands_work(ctx: &Ctx) -> Outcome {
         let command = command
             .replace(SOMEBODYS_PID, &pid)
             .replace("PID", &pid)
+            .replace('\'', "")
             .replace("10s", "300ms");
         let mut words: Vec<&str> = command.split_whitespace().collect();
         let watches = words.contains(&"-p") || words.contains(&"-a");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::procs;
 
@@ -44,6 +44,7 @@ impl Inventory {
         {
             things.extend(entries(folder));
         }
+        things.extend(loop_devices());
         things.extend(cgroups().into_iter().map(|path| format!("cgroup {path}")));
         things.extend(
             procs::descendants(std::process::id())
@@ -130,6 +131,20 @@ fn mounts() -> Vec<String> {
     table.lines().map(|line| format!("mount {line}")).collect()
 }
 
+/// Those with something behind them.
+pub fn loop_devices() -> Vec<String> {
+    let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let backed = disks.filter_map(|disk| {
+        let backing = fs::read_to_string(disk.path().join("loop/backing_file")).ok()?;
+        Some(format!(
+            "loop device {} on {}",
+            disk.path().display(),
+            backing.trim()
+        ))
+    });
+    backed.collect()
+}
+
 fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
@@ -137,13 +152,10 @@ fn entries(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Every cgroup of version 2.
+/// Every cgroup of version 2, and of version 1 those with a memory limit.
 fn cgroups() -> Vec<String> {
-    let Some(root) = cgroup2() else {
-        return Vec::new();
-    };
     let mut found = Vec::new();
-    let mut open = vec![root];
+    let mut open: Vec<_> = cgroup2().into_iter().chain(cgroup1_memory()).collect();
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -156,13 +168,21 @@ fn cgroups() -> Vec<String> {
 }
 
 /// Where the version 2 hierarchy is mounted.
-pub fn cgroup2() -> Option<std::path::PathBuf> {
+pub fn cgroup2() -> Option<PathBuf> {
+    mounted(|kind, _| kind == "cgroup2")
+}
+
+fn cgroup1_memory() -> Option<PathBuf> {
+    mounted(|kind, options| kind == "cgroup" && options.split(',').any(|one| one == "memory"))
+}
+
+fn mounted(wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
     let table = fs::read_to_string("/proc/self/mounts").ok()?;
     let mut mounts = table
         .lines()
         .map(|line| line.split(' ').collect::<Vec<_>>());
     mounts
-        .find(|fields| fields.get(2) == Some(&"cgroup2"))
+        .find(|fields| fields.len() > 3 && wanted(fields[2], fields[3]))
         .map(|fields| fields[1].into())
 }
 

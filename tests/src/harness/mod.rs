@@ -4,6 +4,7 @@ pub mod client;
 pub mod closer;
 pub mod dir;
 pub mod inventory;
+pub mod loopdev;
 pub mod nginx;
 pub mod noise;
 pub mod probes;

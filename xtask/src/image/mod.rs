@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use tree::Tree;
 
 /// Bump when the base tree below changes.
-const BASE_VERSION: &str = "base 1";
+const BASE_VERSION: &str = "base 2";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/usr/sbin/nologin\nnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nadm:x:4:\nwww-data:x:33:\nnogroup:x:65534:\n";
 const HOSTS: &str = "127.0.0.1 localhost guest\n::1 localhost\n";
@@ -63,6 +63,9 @@ fn base(wanted: &[String]) -> Result<PathBuf> {
         let mut tree = skeleton();
         if !found.is_empty() {
             packages::add_files(&mut tree, found.keys())?;
+            for program in setup::packages::PROGRAMS {
+                tree.host(Path::new(program))?;
+            }
         }
         Ok(tree)
     })

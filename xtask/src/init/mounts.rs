@@ -31,6 +31,10 @@ pub fn all() -> Vec<String> {
             warnings.push(format!("could not mount {kind} on {path}: {error}"));
         }
     }
+    // As the service manager of a real machine does it.
+    if let Err(error) = fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory +io") {
+        warnings.push(format!("could not switch on controllers: {error}"));
+    }
     let links = [
         ("/proc/self/fd", "/dev/fd"),
         ("/proc/self/fd/0", "/dev/stdin"),

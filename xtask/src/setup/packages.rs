@@ -7,7 +7,7 @@ pub const GUEST_TOOLS: &[(&str, &str)] = &[
     ("dpkg-deb", "dpkg"),
 ];
 
-/// Real programs that the tests watch, on the host and in every guest.
+/// Real programs that the tests watch or the labs use, on the host and in every guest.
 /// Each with a file that shows that it is there.
 pub const SERVERS: &[(&str, &str)] = &[
     ("/usr/sbin/nginx", "nginx-light"),
@@ -19,12 +19,18 @@ pub const SERVERS: &[(&str, &str)] = &[
     ("/usr/bin/curl", "curl"),
     // ss and nstat.
     ("/usr/bin/ss", "iproute2"),
+    ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
+    ("/usr/sbin/mkfs.xfs", "xfsprogs"),
 ];
+
+/// Single files of packages that are too big for a guest as a whole.
+pub const PROGRAMS: &[&str] = &["/usr/bin/dd"];
 
 /// Services that come with them and must not run.
 pub const SERVICES: &[(&str, &str)] = &[("nginx-light", "nginx")];
 
 /// Names for other families of distributions, for the instructions.
-pub const FEDORA: &str =
-    "dnf install qemu-system-x86-core xz dpkg nginx python3-uvicorn curl iproute";
-pub const ARCH: &str = "pacman -S qemu-system-x86 xz dpkg nginx uvicorn curl iproute2";
+pub const FEDORA: &str = "dnf install qemu-system-x86-core xz dpkg nginx python3-uvicorn curl e2fsprogs xfsprogs \
+     iproute";
+pub const ARCH: &str =
+    "pacman -S qemu-system-x86 xz dpkg nginx uvicorn curl e2fsprogs xfsprogs iproute2";

@@ -8,6 +8,7 @@
 
 mod interrupt;
 mod reader;
+pub mod stack;
 
 use std::fs::File;
 use std::io::Read;

@@ -3,6 +3,7 @@
 //! What is looked for is the subject's matter: `tasks` (and what they listen on) or `sockets`. The loop, the
 //! ends by Ctrl-C, -d or the command's own, and the intervals are the same for both.
 
+mod disks;
 mod operation;
 mod sockets;
 mod tasks;
@@ -109,6 +110,7 @@ pub fn run(
             let place = operation.as_ref().map(Operation::place).transpose()?;
             Box::new(sockets::Sockets::new(wanted, &args.sockets, queues, place))
         }
+        (Watching::Disks, wanted) => Box::new(disks::Disks::new(wanted, &args.disks)),
         (_, Some(wanted)) => Box::new(tasks::Tasks::new(wanted)),
         (_, None) => return crate::exit::usage("nobody to watch"),
     };
@@ -207,6 +209,7 @@ fn follow(
         if let (Some(at), Some(interval)) = (next_interval, run.options.interval)
             && now >= at
         {
+            run.take_counts()?;
             crate::cli::output::interim(&run.sink.fold.interim(), output)?;
             next_interval = Some(at + interval);
         }

@@ -5,6 +5,7 @@ use crate::evidence::Claim;
 pub static CLAIMS: [Claim; 2] = [
     Claim {
         id: "accept-queue/drops-ack",
+        number: "established_count",
         statement: "With tcp_abort_on_overflow 0 the final ACK that meets a full accept queue is dropped: the \
                     client is ESTABLISHED, the server stays half-open and resends its SYN-ACK.",
         holds_if: "IPv4 and IPv6: after the ACK has come in and an overflow is counted, the client is \
@@ -15,6 +16,7 @@ pub static CLAIMS: [Claim; 2] = [
     },
     Claim {
         id: "accept-queue/abort-on-overflow",
+        number: "resets_count",
         statement: "With tcp_abort_on_overflow 1 the final ACK that meets a full accept queue is answered with \
                     a RST, and the client is told ECONNRESET.",
         holds_if: "IPv4 and IPv6: after the ACK has come in and an overflow is counted, a RST goes to the \

@@ -5,58 +5,18 @@ use serde_json::{Map, Value, json};
 use super::claims::CLAIMS;
 use super::facts::Facts;
 use super::marks::Segment;
-use crate::evidence::{Claim, ClaimResult, Finding};
+use crate::evidence::{ClaimResult, Finding};
 use crate::lab::queue::socket::{CLOSE, ESTABLISHED};
+use crate::trace::rules::{self, Judged, Rule};
 
-/// Facts, or what keeps a case from being judged; by label.
-pub type Cases = Vec<(String, Result<Facts, String>)>;
-type Judged = Result<(ClaimResult, String, Map<String, Value>), String>;
-type Rule = (&'static str, fn(&[&Facts]) -> Judged);
+pub type Cases = rules::Cases<Facts>;
 
-/// A part of a label, and what its cases say.
-const RULES: [Rule; CLAIMS.len()] = [("/abort-0/", drops), ("/abort-1/", aborts)];
+const RULES: [Rule<Facts>; CLAIMS.len()] = [("/abort-0/", drops), ("/abort-1/", aborts)];
 const EVIDENCE: &str = "packets, resends, request timers and the namespace's counters";
 
 /// `blocked` is what keeps every claim from being settled.
 pub fn judge(cases: &Cases, blocked: Option<&(ClaimResult, String)>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (claim, (part, rule)) in CLAIMS.iter().zip(RULES) {
-        let own: Vec<_> = cases
-            .iter()
-            .filter(|(label, _)| label.contains(part))
-            .collect();
-        if own.is_empty() && blocked.is_none() {
-            continue;
-        }
-        let judged = match blocked {
-            Some((result, why)) => Ok((*result, why.clone(), Map::new())),
-            None => own
-                .iter()
-                .map(|(_, facts)| facts.as_ref().map_err(String::clone))
-                .collect::<Result<Vec<&Facts>, String>>()
-                .and_then(|facts| rule(&facts)),
-        };
-        findings.push(finding(claim, judged));
-    }
-    findings
-}
-
-fn finding(claim: &Claim, judged: Judged) -> Finding {
-    let (result, mut because, mut numbers) = match judged {
-        Ok(judged) => judged,
-        Err(why) => (ClaimResult::Inconclusive, why, Map::new()),
-    };
-    if !numbers.is_empty() {
-        because = format!("{because}; seen by {EVIDENCE}");
-        numbers.insert("evidence".to_owned(), json!(EVIDENCE));
-    }
-    Finding {
-        id: claim.id.to_owned(),
-        result,
-        statement: claim.statement.to_owned(),
-        because,
-        numbers,
-    }
+    rules::judge(&CLAIMS, &RULES, cases, blocked, EVIDENCE)
 }
 
 /// The sum over the cases of one kind of segment.

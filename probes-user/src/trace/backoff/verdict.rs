@@ -83,6 +83,7 @@ mod tests {
 
     const CLAIM: Claim = Claim {
         id: "a/b",
+        number: "x_count",
         statement: "s",
         holds_if: "h",
         refuted_if: "r",

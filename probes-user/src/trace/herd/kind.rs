@@ -64,6 +64,10 @@ impl Trace for HerdTrace {
         true
     }
 
+    fn alone(&self) -> bool {
+        true
+    }
+
     fn watching(&self) -> Watching {
         Watching::Tasks
     }

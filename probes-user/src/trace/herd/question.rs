@@ -63,6 +63,7 @@ impl Question {
     ) -> Question {
         let claim = Claim {
             id,
+            number: "woken_mean",
             statement,
             holds_if: ONE_HOLDS,
             refuted_if: ONE_REFUTED,
@@ -83,6 +84,7 @@ impl Question {
     ) -> Question {
         let claim = Claim {
             id,
+            number: "woken_mean",
             statement,
             holds_if: EVERY_HOLDS,
             refuted_if: EVERY_REFUTED,

@@ -9,6 +9,7 @@ use probes_common::event::{STACK_DEPTH, WAKING_IN_CHILD, Waking};
 use serde::Serialize;
 
 use super::symbols::{self, Frame};
+use crate::kernel::symbols::stack::inside;
 use crate::trace::Symbol;
 
 /// Why a task was woken.
@@ -121,13 +122,8 @@ impl Classifier {
         }
     }
 
-    /// A return address may stand one past its function, when the call was its last instruction.
     fn frame(&self, address: u64, position: usize) -> Option<Frame> {
-        let inside = if position == 0 {
-            address
-        } else {
-            address.checked_sub(1)?
-        };
+        let inside = inside(position, address);
         let after = self.ranges.partition_point(|range| range.0 <= inside);
         let (_, end, frame) = *self.ranges.get(after.checked_sub(1)?)?;
         (inside < end).then_some(frame)

@@ -4,7 +4,7 @@
 //! them back out of stacks. Compiler clones (`ep_scan_ready_list.constprop.0`) count as the function.
 
 use super::stack::Cause;
-use crate::kernel::symbols::is_interrupt_boundary;
+use crate::kernel::symbols::stack::{self, SOFTIRQS};
 
 /// What a frame says to a reader who comes from the top of the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,28 +50,15 @@ const FRAMES: &[(&str, Frame)] = &[
     ("anon_pipe_read", Frame::Decides(Cause::Pipe)),
     ("pipe_release", Frame::Decides(Cause::Pipe)),
     ("eventfd_write", Frame::Decides(Cause::Pipe)),
-    ("__do_softirq", Frame::Boundary),
-    ("handle_softirqs", Frame::Boundary),
 ];
 
-/// The names in [`FRAMES`], for `Trace::symbols`.
-pub static NAMES: [&str; FRAMES.len()] = {
-    let mut names = [""; FRAMES.len()];
-    let mut i = 0;
-    while i < names.len() {
-        names[i] = FRAMES[i].0;
-        i += 1;
-    }
-    names
-};
+/// For `Trace::symbols`.
+pub static NAMES: [&str; FRAMES.len() + SOFTIRQS.len()] = stack::names(FRAMES);
 
 /// What a function of this name says; None = nothing.
 pub fn frame(name: &str) -> Option<Frame> {
-    let plain = name.split('.').next().unwrap_or(name);
-    if let Some(found) = FRAMES.iter().find(|(known, _)| *known == plain) {
-        return Some(found.1);
-    }
-    is_interrupt_boundary(plain).then_some(Frame::Boundary)
+    let boundary = || stack::is_boundary(name).then_some(Frame::Boundary);
+    stack::said(FRAMES, name).or_else(boundary)
 }
 
 #[cfg(test)]

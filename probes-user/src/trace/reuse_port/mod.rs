@@ -51,6 +51,7 @@ const CRITICAL: f64 = 16.266;
 
 const BALANCE: Claim = Claim {
     id: "reuse-port/balance",
+    number: "v4_sample1_chi_square",
     statement: "Connections of different clients are spread evenly over the sockets that share a port.",
     holds_if: "chi-square of the accepted connections (10000 unless --connections says otherwise, no tuple twice) over \
         4 sockets is at most 16.27, which chance exceeds once in 1000 samples (3 degrees of freedom); where it is more, \
@@ -60,6 +61,7 @@ const BALANCE: Claim = Claim {
 
 const BY_HASH: Claim = Claim {
     id: "reuse-port/by-hash",
+    number: "v4_ports_same_socket_count",
     statement: "The 4-tuple of a connection alone decides which of the sockets gets it.",
     holds_if: "each of 64 tuples (of each kind: only client ports differ; with IPv4 also: only client addresses, only own \
         addresses) reaches one socket in all 4 rounds, forward and backward, on two CPUs where there are two; tuples \
@@ -69,6 +71,7 @@ const BY_HASH: Claim = Claim {
 
 const WHOLE_TUPLE: Claim = Claim {
     id: "reuse-port/whole-tuple",
+    number: "v4_destinations_sockets_count",
     statement: "Each element of the 4-tuple has a part in the choice of the socket.",
     holds_if: "64 tuples that differ in one element only reach all 4 sockets, be it the client port, the client address \
         or the own address; the sockets are bound to the wildcard address; IPv4",
@@ -77,6 +80,7 @@ const WHOLE_TUPLE: Claim = Claim {
 
 const SAME_UID: Claim = Claim {
     id: "reuse-port/same-uid",
+    number: "v4_other_uid_errno",
     statement: "Sockets may share a port only if each has SO_REUSEPORT and all belong to one user.",
     holds_if: "bind() gives the port to a second socket of the same uid and option, root's or another's, and answers \
         EADDRINUSE to another uid, to a socket without the option, and to any after one without it; that uid gets a \
@@ -209,6 +213,10 @@ impl Trace for ReusePort {
 
     fn examples(&self) -> &'static [(&'static str, &'static str)] {
         EXAMPLES
+    }
+
+    fn alone(&self) -> bool {
+        true
     }
 
     fn watching(&self) -> Watching {

@@ -5,6 +5,7 @@ use crate::evidence::Claim;
 pub static CLAIMS: [Claim; 5] = [
     Claim {
         id: "syn-queue/overflow-refuses",
+        number: "came_through_count",
         statement: "With tcp_syncookies 0 a listener whose SYN queue is full refuses new connections: \
                     it drops their SYNs and does not answer.",
         holds_if: "IPv4 and IPv6: the queue being full of spoofed SYNs, none of 4 genuine connects comes \
@@ -14,6 +15,7 @@ pub static CLAIMS: [Claim; 5] = [
     },
     Claim {
         id: "syn-queue/cookies-when-full",
+        number: "came_through_count",
         statement: "With tcp_syncookies 1 a listener whose SYN queue is full still accepts connections, \
                     by cookies and without half-open entries.",
         holds_if: "IPv4 and IPv6: the queue being full of spoofed SYNs, 4 of 4 genuine connects are accepted, \
@@ -22,6 +24,7 @@ pub static CLAIMS: [Claim; 5] = [
     },
     Claim {
         id: "syn-queue/cookies-always",
+        number: "came_through_count",
         statement: "With tcp_syncookies 2 every connection is made by a cookie, however empty the SYN queue; \
                     nothing is ever half-open.",
         holds_if: "IPv4 and IPv6: every genuine connection is accepted by a valid cookie, no request timer \
@@ -31,6 +34,7 @@ pub static CLAIMS: [Claim; 5] = [
     },
     Claim {
         id: "syn-queue/cookies-lose-options",
+        number: "timestamps_1_v4_lost",
         statement: "A connection made by a SYN cookie loses TCP options that both ends wanted: \
                     SACK, window scale or timestamps.",
         holds_if: "IPv4 and IPv6, with TCP timestamps and without: at least one option that a connection \
@@ -40,6 +44,7 @@ pub static CLAIMS: [Claim; 5] = [
     },
     Claim {
         id: "syn-queue/binding-limit",
+        number: "limit_backlog_v4_held_count",
         statement: "A listener holds as many half-open connections as the smallest of its backlog, somaxconn \
                     and tcp_max_syn_backlog says.",
         holds_if: "IPv4 and IPv6: each of the three in turn being the smallest, tcp_max_syn_backlog without \

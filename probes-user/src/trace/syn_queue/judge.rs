@@ -5,18 +5,12 @@ use serde_json::{Map, Value, json};
 use super::claims::CLAIMS;
 use super::facts::{COOKIES_SENT, COOKIES_VALID, FULL_DROP, Facts, Phase};
 use super::marks::{Attempts, FloodMark};
-use crate::evidence::{Claim, ClaimResult, Finding};
+use crate::evidence::{ClaimResult, Finding};
+use crate::trace::rules::{self, Judged, Rule};
 
-/// Facts, or what keeps a case from being judged; by label.
-pub type Cases = Vec<(String, Result<Facts, String>)>;
+pub type Cases = rules::Cases<Facts>;
 
-/// Result, reason, numbers; an error is what keeps it from being settled.
-pub type Judged = Result<(ClaimResult, String, Map<String, Value>), String>;
-
-/// A part of a label, and what its cases say.
-type Rule = (&'static str, fn(&[&Facts]) -> Judged);
-
-const RULES: [Rule; CLAIMS.len()] = [
+const RULES: [Rule<Facts>; CLAIMS.len()] = [
     ("cookies-0/", refuses),
     ("cookies-1/", when_full),
     ("cookies-2/", always),
@@ -30,44 +24,7 @@ pub fn judge(
     blocked: Option<&(ClaimResult, String)>,
     evidence: &str,
 ) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (claim, (part, rule)) in CLAIMS.iter().zip(RULES) {
-        let own: Vec<_> = cases
-            .iter()
-            .filter(|(label, _)| label.starts_with(part))
-            .collect();
-        if own.is_empty() && blocked.is_none() {
-            continue;
-        }
-        let judged = match blocked {
-            Some((result, why)) => Ok((*result, why.clone(), Map::new())),
-            None => own
-                .iter()
-                .map(|(_, facts)| facts.as_ref().map_err(String::clone))
-                .collect::<Result<Vec<&Facts>, String>>()
-                .and_then(|facts| rule(&facts)),
-        };
-        findings.push(finding(claim, judged, evidence));
-    }
-    findings
-}
-
-fn finding(claim: &Claim, judged: Judged, evidence: &str) -> Finding {
-    let (result, mut because, mut numbers) = match judged {
-        Ok(judged) => judged,
-        Err(why) => (ClaimResult::Inconclusive, why, Map::new()),
-    };
-    if !numbers.is_empty() {
-        because = format!("{because}; seen by {evidence}");
-        numbers.insert("evidence".to_owned(), json!(evidence));
-    }
-    Finding {
-        id: claim.id.to_owned(),
-        result,
-        statement: claim.statement.to_owned(),
-        because,
-        numbers,
-    }
+    rules::judge(&CLAIMS, &RULES, cases, blocked, evidence)
 }
 
 /// The sum over both families.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, json};
 
 use super::facts::Facts;
-use super::judge::Judged;
 use super::marks::Limits;
 use crate::evidence::ClaimResult;
+use crate::trace::rules::Judged;
 
 fn smallest(limits: &Limits) -> u64 {
     let Limits {

@@ -6,9 +6,9 @@ use probes_common::tcp::{OPT_SACK, OPT_TSTAMP, OPT_WSCALE};
 use serde_json::{Map, Value, json};
 
 use super::facts::{COOKIES_VALID, Facts, Phase};
-use super::judge::Judged;
 use crate::evidence::ClaimResult;
 use crate::lab::queue::socket::{Info, SACK, TIMESTAMPS, WINDOW_SCALE};
+use crate::trace::rules::Judged;
 
 /// Bits of [`TIMESTAMPS`] …: the SYN-ACK's, and both ends'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

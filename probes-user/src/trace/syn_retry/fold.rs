@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::script::{CONNECT, CONTROL, LOST, RETURNED};
 use super::{CLAIMS, GIVES_UP, SCHEDULE};
 use crate::evidence::{ClaimResult, Finding, Ledger};
-use crate::stream::{Body, Item};
+use crate::stream::Body;
 use crate::trace::backoff::fit::{Fit, Row, fit, ms, total_bounds};
 use crate::trace::backoff::limits::Limits;
 use crate::trace::backoff::tables::{
@@ -16,34 +16,14 @@ use crate::trace::backoff::tables::{
 };
 use crate::trace::backoff::verdict::{self, Verdict};
 use crate::trace::backoff::{CLIENT_PORT, COUNTED, SERVER_PORT, law};
-use crate::trace::scripted::{CaseLog, Cases};
-use crate::trace::{Ending, Fold, Outcome};
+use crate::trace::scripted::CaseLog;
+use crate::trace::{Ending, Outcome};
 
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 const ETIMEDOUT: i64 = 110;
 const STATE_SYN_SENT: u8 = 2;
 const STATE_CLOSE: u8 = 7;
-
-#[derive(Debug, Default)]
-pub struct SynFold {
-    cases: Cases,
-}
-
-impl Fold for SynFold {
-    fn item(&mut self, item: &Item) {
-        self.cases.item(item);
-    }
-
-    fn interim(&self) -> Ledger {
-        Ledger::default()
-    }
-
-    fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
-        let logs: Vec<&CaseLog> = self.cases.logs().collect();
-        judge(&logs, ending)
-    }
-}
 
 pub fn judge(logs: &[&CaseLog], ending: &Ending) -> Outcome {
     let cases: Vec<(&str, Result<Attempt, String>)> = logs

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::backoff::pace::{Asked, OPTIONS};
 use crate::evidence::Claim;
 use crate::lab::Lab;
+use crate::trace::scripted::JudgedAtEnd;
 use crate::trace::{Context, Fold, LabOption, LabOptions, Trace, Watching};
 
 pub const SCHEDULE: &str = "syn-retry/schedule";
@@ -23,6 +24,7 @@ pub const GIVES_UP: &str = "syn-retry/gives-up";
 static CLAIMS: [Claim; 2] = [
     Claim {
         id: SCHEDULE,
+        number: "waits_measured",
         statement: "A SYN without an answer is sent again six times; the waits after the seven SYNs are 1, \
                     2, 3, 6, 16, 32 and 64 times the initial timeout of 1 s.",
         holds_if: "on IPv4 and IPv6, as many SYNs as that and each wait as long: at most 12.5%, two jiffies \
@@ -34,6 +36,7 @@ static CLAIMS: [Claim; 2] = [
     },
     Claim {
         id: GIVES_UP,
+        number: "real_time_s",
         statement: "connect() to a host that never answers fails with ETIMEDOUT when the wait after the last \
                     SYN is over: after the sum of all waits that the sysctls give.",
         holds_if: "on IPv4 and IPv6, errno is ETIMEDOUT, after as many SYNs as the sysctls give, and connect() took the sum of the waits computed from \
@@ -106,6 +109,6 @@ impl Trace for SynRetry {
     }
 
     fn fold(&self, _context: &Context) -> Box<dyn Fold> {
-        Box::new(fold::SynFold::default())
+        Box::new(JudgedAtEnd::by(fold::judge))
     }
 }

@@ -8,7 +8,6 @@ use super::script::{ACCEPTED, DATA, LOST};
 use super::{CLAIMS, ESTABLISHED, RESENDS};
 use crate::evidence::ledger::Table;
 use crate::evidence::{Claim, ClaimResult, Finding, Ledger};
-use crate::stream::Item;
 use crate::trace::backoff::ends;
 use crate::trace::backoff::fit::{Fit, fit, ms};
 use crate::trace::backoff::tables::{
@@ -16,30 +15,10 @@ use crate::trace::backoff::tables::{
     units,
 };
 use crate::trace::backoff::verdict::{self, Verdict};
-use crate::trace::scripted::{CaseLog, Cases};
-use crate::trace::{Ending, Fold, Outcome};
+use crate::trace::scripted::CaseLog;
+use crate::trace::{Ending, Outcome};
 
 const ECONNRESET: i64 = 104;
-
-#[derive(Debug, Default)]
-pub struct SynackFold {
-    cases: Cases,
-}
-
-impl Fold for SynackFold {
-    fn item(&mut self, item: &Item) {
-        self.cases.item(item);
-    }
-
-    fn interim(&self) -> Ledger {
-        Ledger::default()
-    }
-
-    fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
-        let logs: Vec<&CaseLog> = self.cases.logs().collect();
-        judge(&logs, ending)
-    }
-}
 
 type Judged<'a> = (&'a str, Result<Handshake, String>);
 

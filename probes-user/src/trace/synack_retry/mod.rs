@@ -16,6 +16,7 @@ use serde_json::json;
 use super::backoff::pace::{Asked, OPTIONS};
 use crate::evidence::Claim;
 use crate::lab::Lab;
+use crate::trace::scripted::JudgedAtEnd;
 use crate::trace::{Context, Fold, LabOption, LabOptions, Trace, Watching};
 
 pub const RESENDS: &str = "synack-retry/resends";
@@ -24,6 +25,7 @@ pub const ESTABLISHED: &str = "synack-retry/client-thinks-established";
 static CLAIMS: [Claim; 2] = [
     Claim {
         id: RESENDS,
+        number: "waits_measured",
         statement: "A server that misses the final ACK sends its SYN-ACK again tcp_synack_retries times, after \
                     the initial timeout of 1 s and then after twice the last wait, and forgets the request one \
                     more such wait later.",
@@ -36,6 +38,7 @@ static CLAIMS: [Claim; 2] = [
     },
     Claim {
         id: ESTABLISHED,
+        number: "resets_before_write_count",
         statement: "All that time, and after the server has forgotten the request, the client holds the \
                     connection for established; nothing tells it otherwise until it writes.",
         holds_if: "on IPv4 and IPv6, connect() succeeds, TCP_INFO shows ESTABLISHED at every look while the \
@@ -109,6 +112,6 @@ impl Trace for SynackRetry {
     }
 
     fn fold(&self, _context: &Context) -> Box<dyn Fold> {
-        Box::new(fold::SynackFold::default())
+        Box::new(JudgedAtEnd::by(fold::judge))
     }
 }

@@ -7,8 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::symbols::{find, is_interrupt_boundary};
-use crate::trace::Symbol;
+use crate::kernel::symbols::stack::SOFTIRQS;
 
 /// The functions that say something, for `Trace::symbols`.
 pub static NAMES: [&str; 21] = [
@@ -31,8 +30,8 @@ pub static NAMES: [&str; 21] = [
     "tcp_v6_do_rcv",
     "do_exit",
     "do_group_exit",
-    "__do_softirq",
-    "handle_softirqs",
+    SOFTIRQS[0],
+    SOFTIRQS[1],
 ];
 
 pub const SYN_SENT: u8 = 2;
@@ -134,24 +133,6 @@ impl Cause {
                 | Cause::ListenerClosed
         )
     }
-}
-
-/// The known functions of a stack, from the top down to the first boundary.
-pub fn read_stack<'a>(stack: &[u64], symbols: &'a [Symbol]) -> Vec<&'a str> {
-    let mut names = Vec::new();
-    for (position, address) in stack.iter().enumerate() {
-        // A return address may stand one past its function, when the call was its last instruction.
-        let inside = address.saturating_sub(u64::from(position > 0));
-        let Some(symbol) = find(symbols, inside) else {
-            continue;
-        };
-        let name = symbol.name.split('.').next().unwrap_or(&symbol.name);
-        if is_interrupt_boundary(name) || name == "__do_softirq" || name == "handle_softirqs" {
-            break;
-        }
-        names.push(name);
-    }
-    names
 }
 
 pub fn classify(reset: &Reset<'_>) -> Cause {

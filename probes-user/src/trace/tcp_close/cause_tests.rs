@@ -182,36 +182,3 @@ fn a_backlog_answered_inside_the_owners_close_is_an_answer() {
     };
     assert_eq!(classify(&reset), Cause::DataAfterClose);
 }
-
-fn symbols() -> Vec<Symbol> {
-    let names = [
-        "tcp_v4_send_reset",
-        "handle_softirqs",
-        "__tcp_close",
-        "tcp_send_active_reset.constprop.0",
-        "asm_sysvec_apic_timer_interrupt",
-    ];
-    let symbol = |(at, name): (usize, &&str)| Symbol {
-        name: (*name).to_owned(),
-        start: 0x1000 * (at as u64 + 1),
-        end: 0x1000 * (at as u64 + 2),
-    };
-    names.iter().enumerate().map(symbol).collect()
-}
-
-#[test]
-fn a_stack_ends_where_somebody_elses_context_begins() {
-    let symbols = symbols();
-    for boundary in [0x2010, 0x5010] {
-        let names = read_stack(&[0x1010, 0x9_0000, boundary, 0x3010], &symbols);
-        assert_eq!(names, ["tcp_v4_send_reset"]);
-    }
-}
-
-#[test]
-fn clones_and_calls_at_a_functions_end_are_read_right() {
-    // The second return address is the first byte after `__tcp_close`.
-    let symbols = symbols();
-    let names = read_stack(&[0x4010, 0x4000], &symbols);
-    assert_eq!(names, ["tcp_send_active_reset", "__tcp_close"]);
-}

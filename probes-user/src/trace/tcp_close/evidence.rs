@@ -10,9 +10,9 @@ use probes_common::tcp::{Packet, RESET_RECEIVED, RESET_SENT, TCP_STACK_DEPTH, Tc
 
 use super::cause::{
     CLOSE, CLOSE_WAIT, CLOSING, Cause, LAST_ACK, LISTEN, NEW_SYN_RECV, Reset, TIME_WAIT, classify,
-    read_stack,
 };
 use super::marks::{Ends, told};
+use crate::kernel::symbols::stack::functions;
 use crate::stream::Body;
 use crate::trace::Symbol;
 use crate::trace::scripted::CaseLog;
@@ -80,7 +80,8 @@ impl Resets {
 
     pub fn sent(&self, header: &Header, reset: &TcpReset, names: &Names) -> Sent {
         let depth = usize::try_from(reset.depth).unwrap_or(TCP_STACK_DEPTH);
-        let stack = read_stack(&reset.stack[..depth.min(TCP_STACK_DEPTH)], &names.symbols);
+        let frames = &reset.stack[..depth.min(TCP_STACK_DEPTH)];
+        let stack: Vec<&str> = functions(frames, &names.symbols).collect();
         let reason = names.reasons.get(&reset.reason).map(String::as_str);
         let before = self.before(reset);
         let known = Reset {

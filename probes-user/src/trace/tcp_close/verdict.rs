@@ -38,6 +38,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "tcp-close/drains-in-background",
+            number: "v4_sent_after_close_bytes",
             statement: "close() returns at once; what the peer has not taken yet still goes out afterwards and is \
                 acknowledged.",
             holds_if: "with bytes unacknowledged at close(): it returns before the peer reads its first byte, the peer \
@@ -52,6 +53,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "tcp-close/unread-data-resets",
+            number: "v4_one_resets_count",
             statement: "close() with received data unread sends a RST instead of a FIN.",
             holds_if: "with all of 1000 received bytes unread, and with 1 of them: the closer sends 1 RST and no FIN; \
                 with all bytes read it sends 1 FIN and no RST",
@@ -63,6 +65,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "tcp-close/linger-zero-resets",
+            number: "v4_resets_count",
             statement: "close() with SO_LINGER {1, 0} sends a RST at once and leaves no TIME_WAIT.",
             holds_if: "idle, and with bytes unsent: 1 RST and no FIN from the closer, sent inside close(), and nothing is \
                 left of its socket; the same close without SO_LINGER leaves a TIME_WAIT entry",
@@ -74,6 +77,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "tcp-close/reset-discards-peer-buffer",
+            number: "v4_read_after_reset_bytes",
             statement: "A RST makes its receiver lose the data that it had received and not yet read: read gives \
                 ECONNRESET.",
             holds_if: "with 1000 bytes received and unread when the RST arrives, the first read gives ECONNRESET and no \
@@ -86,6 +90,7 @@ pub static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "tcp-close/linger-blocks",
+            number: "v4_close_expired_ns",
             statement: "close() with SO_LINGER {1, n} blocks until the peer has acknowledged the data, or n seconds have \
                 passed.",
             holds_if: "with n = 20 and a peer that reads 300 ms later: close() takes at least that, returns after the FIN \

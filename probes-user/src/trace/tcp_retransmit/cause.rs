@@ -8,7 +8,7 @@
 use probes_common::tcp::TcpRetransmit;
 use serde::Serialize;
 
-use crate::kernel::symbols::{find, is_interrupt_boundary};
+use crate::kernel::symbols::stack::{SOFTIRQS, functions, names, said};
 use crate::trace::Symbol;
 
 const SYN: u32 = 2;
@@ -113,7 +113,6 @@ enum Frame {
     Recovers,
     /// One of the write timer's causes; which one, the pending timer tells.
     Timer,
-    Boundary,
 }
 
 const FRAMES: &[(&str, Frame)] = &[
@@ -129,28 +128,10 @@ const FRAMES: &[(&str, Frame)] = &[
     ("tcp_tsq_write", Frame::Recovers),
     ("tcp_write_timer_handler", Frame::Timer),
     ("tcp_write_timer", Frame::Timer),
-    ("__do_softirq", Frame::Boundary),
-    ("handle_softirqs", Frame::Boundary),
 ];
 
 /// For `Trace::symbols`.
-pub static SYMBOLS: [&str; FRAMES.len()] = {
-    let mut names = [""; FRAMES.len()];
-    let mut i = 0;
-    while i < names.len() {
-        names[i] = FRAMES[i].0;
-        i += 1;
-    }
-    names
-};
-
-fn frame(name: &str) -> Option<Frame> {
-    let plain = name.split('.').next().unwrap_or(name);
-    if let Some(found) = FRAMES.iter().find(|(known, _)| *known == plain) {
-        return Some(found.1);
-    }
-    is_interrupt_boundary(plain).then_some(Frame::Boundary)
-}
+pub static SYMBOLS: [&str; FRAMES.len() + SOFTIRQS.len()] = names(FRAMES);
 
 pub fn classify(resend: &TcpRetransmit, symbols: &[Symbol]) -> (Cause, By) {
     if resend.flags & SYN != 0 {
@@ -170,18 +151,12 @@ pub fn classify(resend: &TcpRetransmit, symbols: &[Symbol]) -> (Cause, By) {
 
 fn by_stack(resend: &TcpRetransmit, symbols: &[Symbol]) -> Option<Cause> {
     let depth = (resend.depth as usize).min(resend.stack.len());
-    for address in &resend.stack[..depth] {
-        // A return address may stand one past its function, when the call was its last instruction.
-        let symbol = find(symbols, address.checked_sub(1)?);
-        match symbol.and_then(|symbol| frame(&symbol.name)) {
-            Some(Frame::Decides(cause)) => return Some(cause),
-            Some(Frame::Recovers) => return Some(recovery(resend)),
-            Some(Frame::Timer) => return of_timer(resend),
-            Some(Frame::Boundary) => return None,
-            None => {}
-        }
+    let frame = functions(&resend.stack[..depth], symbols).find_map(|name| said(FRAMES, name))?;
+    match frame {
+        Frame::Decides(cause) => Some(cause),
+        Frame::Recovers => Some(recovery(resend)),
+        Frame::Timer => of_timer(resend),
     }
-    None
 }
 
 fn recovery(resend: &TcpRetransmit) -> Cause {

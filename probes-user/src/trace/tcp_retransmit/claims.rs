@@ -15,6 +15,7 @@ pub const NEEDLESS: &str = "tcp-retransmit/needless-resends-are-told";
 pub static CLAIMS: [Claim; 9] = [
     Claim {
         id: TIED,
+        number: "segment_lost_count",
         statement: "Every resend answers a loss: of its segment, or of the acknowledgement of its segment.",
         holds_if: "in all cases, each resend repeats bytes of which a copy was dropped before and none got through, \
             or whose acknowledgements had all been dropped; tail-loss probes, which go out on mere silence, are \
@@ -24,6 +25,7 @@ pub static CLAIMS: [Claim; 9] = [
     },
     Claim {
         id: BACKS_OFF,
+        number: "everything_v4_waited_ms",
         statement: "When nothing comes back, the retransmission timer resends, each wait twice the one before.",
         holds_if: "cases everything/*: 3 resends by the timer in a row, their back-off steps 0, 1, 2; the first wait \
             (icsk_rto) is at least tcp_rto_min (200 ms), each further one twice the one before; the timer is armed for \
@@ -33,6 +35,7 @@ pub static CLAIMS: [Claim; 9] = [
     },
     Claim {
         id: TAIL,
+        number: "tail_v4_waited_ms",
         statement: "When the end of a flight is lost, a probe resends its last segment after two round trips.",
         holds_if: "cases tail/* (the last 2 of 10 segments dropped): the first resend is a tail-loss probe of the very \
             last segment, armed for at most 2 smoothed round-trip times and 3 jiffies; the other one follows by \
@@ -42,6 +45,7 @@ pub static CLAIMS: [Claim; 9] = [
     },
     Claim {
         id: LONE,
+        number: "lone_v4_waited_ms",
         statement: "A lost segment that was alone in flight is resent no sooner than after the minimal time-out.",
         holds_if: "cases lone/* (the only segment in flight dropped): its resend, probe or time-out, comes at least \
             tcp_rto_min (200 ms) after the drop, to within a quarter",
@@ -49,6 +53,7 @@ pub static CLAIMS: [Claim; 9] = [
     },
     Claim {
         id: FAST,
+        number: "recovered_count",
         statement: "A segment lost amid a flight is resent once acknowledgements tell of later ones, before any timer.",
         holds_if: "cases middle/* (the 3rd of 10 segments dropped, in 5 flights): each dropped segment is resent once, \
             in recovery, by an acknowledgement or RACK's reordering timer; no time-out",
@@ -56,6 +61,7 @@ pub static CLAIMS: [Claim; 9] = [
     },
     Claim {
         id: THREE,
+        number: "before_rto_count",
         statement: "With less than three duplicate acknowledgements, a loss waits for the retransmission time-out.",
         holds_if: "cases first-of-two/* (the first of 2 segments dropped, in 5 flights, so that one later segment \
             tells of it): each dropped segment is resent by the time-out",
@@ -63,6 +69,7 @@ pub static CLAIMS: [Claim; 9] = [
     },
     Claim {
         id: SYN,
+        number: "syn_v4_waited_ms",
         statement: "A lost SYN is sent again after one second.",
         holds_if: "cases syn/* (the first SYN dropped): one SYN is resent, by a timer armed for 1 s (to within 1 jiffy \
             more or a quarter less), not sooner",
@@ -70,6 +77,7 @@ pub static CLAIMS: [Claim; 9] = [
     },
     Claim {
         id: SYN_ACK,
+        number: "syn_ack_v4_waited_ms",
         statement: "A lost SYN-ACK is sent again by the timer of the half-open request, after one second.",
         holds_if: "cases syn-ack/* (the first SYN-ACK dropped, and every SYN but the first): one SYN-ACK is resent, \
             when the request's own timer goes off, armed for 1 s (to within 1 jiffy more or \
@@ -78,6 +86,7 @@ pub static CLAIMS: [Claim; 9] = [
     },
     Claim {
         id: NEEDLESS,
+        number: "needless_count",
         statement: "When only acknowledgements are lost, the receiver gets the segment again and tells the sender so.",
         holds_if: "cases acks/* (the acknowledgements of a segment and of its first resend dropped): every resend \
             repeats bytes that had got through; the receiver answers each with a D-SACK (TCPDSACKOldSent), and the \

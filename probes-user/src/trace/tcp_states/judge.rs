@@ -10,7 +10,7 @@ use super::script::{ACTION, CALL, CLOCK, KILLED, PAIR, SEEN, SKIPPED};
 use super::{ACTIVE_CLOSER, KILLED as KILLED_CLAIM, SIXTY_SECONDS};
 use crate::evidence::ClaimResult;
 use crate::kernel::tcp::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, TIME_WAIT, state_name};
-use crate::stream::{Body, Item};
+use crate::stream::{Body, Item, Mark};
 use crate::trace::scripted::CaseLog;
 use crate::trace::tcp::flow::Flow;
 use crate::trace::tcp::flows::Flows;
@@ -86,9 +86,13 @@ impl<'a> Played<'a> {
         if let Some(fault) = self.all.iter().flat_map(|flow| &flow.faults).next() {
             return Err(format!("a socket's events do not fit: {fault}"));
         }
-        for (when, end, flow, state, at) in self.seen() {
-            let followed = state_at(flow, at);
-            if followed != state {
+        for (when, end, flow, state, (from, to)) in self.seen() {
+            let mut changes = flow.path.iter().filter(|step| {
+                let during = |since| from < since && since <= to;
+                step.state == state && step.since.is_some_and(during)
+            });
+            let followed = state_at(flow, from);
+            if followed != state && changes.next().is_none() {
                 let (table, events) = (state_name(state), state_name(followed));
                 return Err(format!(
                     "{when}: {end} is {table} in the table, {events} by events"
@@ -103,8 +107,8 @@ impl<'a> Played<'a> {
         Ok(())
     }
 
-    /// (when, end, its flow, its state in the table, time of the look)
-    fn seen(&self) -> Vec<(&str, &'static str, &Flow, u8, u64)> {
+    /// (when, end, its flow, its state in the table, begin and end of the look)
+    fn seen(&self) -> Vec<(&str, &'static str, &Flow, u8, (u64, u64))> {
         let mut seen = Vec::new();
         for mark in self.log.named(SEEN).filter(|mark| mark.ktime >= self.since) {
             let when = mark.data.get("when").and_then(Value::as_str).unwrap_or("");
@@ -114,7 +118,7 @@ impl<'a> Played<'a> {
                     .get(end)
                     .and_then(|its| its.get("state")?.as_u64());
                 let state = state.and_then(|state| u8::try_from(state).ok());
-                seen.push((when, end, flow, state.unwrap_or_default(), mark.ktime));
+                seen.push((when, end, flow, state.unwrap_or_default(), looked(mark)));
             }
         }
         seen
@@ -147,7 +151,7 @@ impl<'a> Played<'a> {
 
     /// The ends that closed before the other did, by what the script did.
     fn first_closers(&self) -> Vec<&'static str> {
-        let of = |mark: &crate::stream::Mark| {
+        let of = |mark: &Mark| {
             let what = mark.data.get("what").and_then(Value::as_str)?;
             let by = mark.data.get("by").and_then(Value::as_str)?;
             matches!(what, "close" | "shutdown").then_some(if by == "client" {
@@ -200,7 +204,7 @@ impl<'a> Played<'a> {
                     && let (Some(left), Some(began)) =
                         (field("expires_cs"), flow.entered(TIME_WAIT))
                 {
-                    let passed = mark.ktime.saturating_sub(began) as f64 / 1e9;
+                    let passed = looked(mark).1.saturating_sub(began) as f64 / 1e9;
                     lasts.push(left as f64 / 100.0 + passed);
                 }
             }
@@ -216,6 +220,15 @@ fn state_at(flow: &Flow, at: u64) -> u8 {
         .iter()
         .filter(|step| step.since.is_none_or(|since| since <= at));
     before.next_back().map_or(CLOSE, |step| step.state)
+}
+
+/// When the table was looked at.
+fn looked(mark: &Mark) -> (u64, u64) {
+    let time = |name: &str| mark.data.get(name).and_then(Value::as_u64);
+    (
+        time("from_ns").unwrap_or(mark.ktime),
+        time("to_ns").unwrap_or(mark.ktime),
+    )
 }
 
 /// All verdicts, over the cases that were played.

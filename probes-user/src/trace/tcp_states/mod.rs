@@ -45,6 +45,7 @@ pub const KILLED: &str = "tcp-states/killed-process-closes";
 static CLAIMS: [Claim; 3] = [
     Claim {
         id: ACTIVE_CLOSER,
+        number: "wrong_count",
         statement: "TIME_WAIT is entered by the end that closes first, and by no other.",
         holds_if: "in every case exactly the ends that sent their FIN before they had the other's enter \
                    TIME_WAIT: the first closer, client or server; both in a simultaneous close",
@@ -52,6 +53,7 @@ static CLAIMS: [Claim; 3] = [
     },
     Claim {
         id: SIXTY_SECONDS,
+        number: "armed_max_s",
         statement: "TIME_WAIT lasts 60 seconds, whatever tcp_fin_timeout says.",
         holds_if: "every TIME_WAIT timer is started for 60 s, within 1%; with --full it also runs that long \
                    (timers may be 12.5% late)",
@@ -59,6 +61,7 @@ static CLAIMS: [Claim; 3] = [
     },
     Claim {
         id: KILLED,
+        number: "closed_by_fin_count",
         statement: "When a process is killed by SIGKILL, the kernel closes its connections: with a FIN, or \
                     with a reset if data was unread.",
         holds_if: "the connection leaves ESTABLISHED in the context of the killed process; the peer reads its \

@@ -15,6 +15,7 @@ use crate::kernel::tcp::{
 };
 use crate::lab::child::{self, Child};
 use crate::lab::script::Stage;
+use crate::lab::shared::now;
 use crate::lab::surgeon::{Rule, Segment};
 use crate::lab::tap::{ACK, FIN, Tap};
 
@@ -50,6 +51,20 @@ struct End {
     state: u8,
     timer: u8,
     expires: u64,
+}
+
+/// A look at the table, with the time before and after it: the states may have changed since, by a resend.
+struct Look {
+    client: End,
+    server: End,
+    from: u64,
+    to: u64,
+}
+
+impl Look {
+    fn states(&self) -> (u8, u8) {
+        (self.client.state, self.server.state)
+    }
 }
 
 impl<'a> Play<'a> {
@@ -115,7 +130,8 @@ impl<'a> Play<'a> {
     }
 
     /// Both ends as the kernel's table has them.
-    fn look(&self) -> Result<(End, End)> {
+    fn look(&self) -> Result<Look> {
+        let from = now();
         let table = tcp::table().context("could not read the table of sockets")?;
         let end = |local, remote| {
             let its = table
@@ -135,7 +151,12 @@ impl<'a> Play<'a> {
             )
         };
         let (client, server) = self.ends;
-        Ok((end(client, server), end(server, client)))
+        Ok(Look {
+            client: end(client, server),
+            server: end(server, client),
+            from,
+            to: now(),
+        })
     }
 
     /// Waits until the table has both ends in these states, and notes it.
@@ -144,17 +165,20 @@ impl<'a> Play<'a> {
     /// They do not come about.
     pub(super) fn await_states(&self, what: &str, client: u8, server: u8) -> Result<()> {
         let seen = self.stage.wait(what, || {
-            let (a, b) = self.look()?;
-            Ok(((a.state, b.state) == (client, server)).then_some((a, b)))
+            let look = self.look()?;
+            Ok((look.states() == (client, server)).then_some(look))
         })?;
-        self.note_seen(what, seen);
+        self.note_seen(what, &seen);
         Ok(())
     }
 
-    fn note_seen(&self, what: &str, (client, server): (End, End)) {
+    fn note_seen(&self, what: &str, look: &Look) {
         let end =
             |its: End| json!({ "state": its.state, "timer": its.timer, "expires_cs": its.expires });
-        let data = json!({ "when": what, "client": end(client), "server": end(server) });
+        let data = json!({
+            "when": what, "client": end(look.client), "server": end(look.server),
+            "from_ns": look.from, "to_ns": look.to,
+        });
         self.stage.note(SEEN, data);
     }
 
@@ -230,11 +254,11 @@ pub fn half_close(play: &mut Play<'_>, full: bool) -> Result<()> {
     if full {
         let (tick, stage) = (play.tick_ns, &play.stage);
         stage.wait("TIME_WAIT is over", || {
-            Ok((play.look()?.0.state == CLOSE).then_some(()))
+            Ok((play.look()?.client.state == CLOSE).then_some(()))
         })?;
         // The timer's event comes before the entry is gone; a tick for the table.
         stage.linger(std::time::Duration::from_nanos(2 * tick))?;
-        play.note_seen("TIME_WAIT is over", play.look()?);
+        play.note_seen("TIME_WAIT is over", &play.look()?);
     }
     Ok(())
 }
@@ -295,14 +319,14 @@ fn cross(play: &mut Play<'_>, tap: &mut Tap) -> Result<bool> {
         tap.put_back(frame)?;
     }
     let crossed = play.stage.wait("both have the other's FIN", || {
-        let (a, b) = play.look()?;
+        let look = play.look()?;
         let there = |its: End| its.state != FIN_WAIT1;
-        Ok((there(a) && there(b)).then_some((a, b)))
+        Ok((there(look.client) && there(look.server)).then_some(look))
     })?;
-    if (crossed.0.state, crossed.1.state) != (CLOSING, CLOSING) {
+    if crossed.states() != (CLOSING, CLOSING) {
         return Ok(false);
     }
-    play.note_seen("the FINs have crossed", crossed);
+    play.note_seen("the FINs have crossed", &crossed);
     let ack = |tap: &mut Tap, port| {
         play.stage
             .wait("an ACK is held", || Ok(tap.take(port, ACK)))

@@ -135,6 +135,24 @@ fn another_time_refutes_and_a_table_that_differs_settles_nothing() {
 }
 
 #[test]
+fn a_look_is_held_against_the_states_of_its_own_time() {
+    let looked = |from: u64, to: u64, noted: u64| {
+        let mut items = orderly("client");
+        let mut look = seen(noted, ESTABLISHED, ESTABLISHED, 0);
+        if let Item::Mark(mark) = &mut look {
+            mark.data["from_ns"] = json!(from);
+            mark.data["to_ns"] = json!(to);
+        }
+        items.push(look);
+        result(&case("client-closes/v4", items), ACTIVE_CLOSER).0
+    };
+    // Noted when the client had closed already; looked at when it began to; looked at afterwards.
+    assert_eq!(looked(130, 132, 150), ClaimResult::Holds);
+    assert_eq!(looked(130, 150, 151), ClaimResult::Holds);
+    assert_eq!(looked(148, 150, 151), ClaimResult::Inconclusive);
+}
+
+#[test]
 fn events_that_differ_from_the_table_settle_nothing() {
     let mut items = orderly("client");
     items.push(seen(155, ESTABLISHED, CLOSE_WAIT, 0));

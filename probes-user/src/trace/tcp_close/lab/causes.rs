@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use super::FEW;
 use super::destroy::destroy;
 use super::ends::{
-    PORT, Pair, Window, await_resets, await_state, close, deliver, let_peer_read, note,
-    note_answer, operate, pair, set_linger, state,
+    PORT, Pair, Window, await_reset, await_resets, await_state, close, close_peer, deliver,
+    let_peer_read, note, note_answer, operate, pair, set_linger, state,
 };
 use crate::lab::child::{Child, REAP_BUDGET, set_name};
 use crate::lab::script::Stage;
@@ -76,8 +76,7 @@ pub fn killed_linger_zero(stage: &mut Stage, family: Family) -> Result<()> {
 pub fn killed_read(stage: &mut Stage, family: Family) -> Result<()> {
     let Pair { closer, peer, ends } = pair(stage, family, Window::Usual)?;
     kill_owner(stage, closer)?;
-    let_peer_read(stage, &peer)?;
-    drop(peer);
+    close_peer(stage, ends, peer)?;
     await_state(stage, ends, &[cause::TIME_WAIT], false)?;
     note(stage, &Provoked { cause: None })
 }
@@ -234,7 +233,11 @@ pub fn queue_full(stage: &mut Stage, family: Family) -> Result<()> {
     let_peer_read(stage, &second)?;
     provoked(stage, Cause::QueueFull)?;
     drop(listener);
-    await_resets(stage, 4)
+    await_resets(stage, 4)?;
+    for client in waiting.iter().flatten().chain([&first]) {
+        await_reset(stage, client)?;
+    }
+    Ok(())
 }
 
 fn served(client: &TcpStream) -> Result<Ends> {
@@ -260,6 +263,6 @@ pub fn keepalive(stage: &mut Stage, family: Family) -> Result<()> {
     sockopt::set_socket_keepalive(&closer, true)?;
     let_peer_read(stage, &closer)?;
     provoked(stage, Cause::SilentPeer)?;
-    drop(peer);
-    Ok(())
+    // A RST is counted and not lost.
+    await_reset(stage, &peer)
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::ends::{
-    Closing, Pair, Window, await_resets, await_state, close, deliver, let_peer_read, note,
-    note_answer, note_left, pair, set_linger, state, unread, write,
+    Closing, Pair, Window, await_reset, await_resets, await_state, close, close_peer, deliver,
+    let_peer_read, note, note_answer, note_left, pair, set_linger, unread, write,
 };
 use super::{FEW, HOLD, LINGER_LONG, LINGER_SHORT, MANY};
 use crate::lab::script::Stage;
@@ -75,13 +75,12 @@ fn unread_with(stage: &Stage, family: Family, left: u64) -> Result<()> {
         );
     }
     close(stage, closer)?;
-    let_peer_read(stage, &peer)?;
     if left > 0 {
+        let_peer_read(stage, &peer)?;
         return provoked(stage, Cause::UnreadData);
     }
-    drop(peer);
-    // How it ended is told by the wire and by what the peer read.
-    await_state(stage, ends, &ENDED, true)?;
+    close_peer(stage, ends, peer)?;
+    await_state(stage, ends, &[cause::TIME_WAIT], false)?;
     none_provoked(stage)
 }
 
@@ -120,8 +119,7 @@ pub fn linger_zero_unsent(stage: &mut Stage, family: Family) -> Result<()> {
 pub fn linger_zero_off(stage: &mut Stage, family: Family) -> Result<()> {
     let Pair { closer, peer, ends } = pair(stage, family, Window::Usual)?;
     close(stage, closer)?;
-    let_peer_read(stage, &peer)?;
-    drop(peer);
+    close_peer(stage, ends, peer)?;
     await_state(stage, ends, &[cause::TIME_WAIT], false)?;
     note_left(stage, ends)?;
     none_provoked(stage)
@@ -135,9 +133,7 @@ fn discard(stage: &Stage, family: Family, write_first: bool) -> Result<()> {
     deliver(stage, &closer, &peer, FEW)?;
     set_linger(&closer, Some(std::time::Duration::ZERO))?;
     close(stage, closer)?;
-    stage.wait("the RST has reached the peer", || {
-        Ok((state(&peer)? == cause::CLOSE).then_some(()))
-    })?;
+    await_reset(stage, &peer)?;
     if write_first {
         note_answer(stage, "write", &peer.write(b"?"));
     }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::net::sockopt;
 use serde_json::{Value, json};
 
+use super::super::cause::{CLOSE, FIN_WAIT2};
 use super::super::marks::{Close, Closed, Ends, Got, Left, Read, Told, Wrote};
 use crate::lab::family::Family;
 use crate::lab::script::Stage;
@@ -291,6 +292,17 @@ pub fn await_state(stage: &Stage, ends: Ends, wanted: &[u8], gone: bool) -> Resu
     )
 }
 
+/// Reads until the closer's FIN and closes the peer, when the FIN has been acknowledged.
+///
+/// Sooner, the peer's own FIN could overtake that acknowledgement on another processor: TIME_WAIT answers a
+/// segment so old, and the answer finds no socket any more, whose RST ends TIME_WAIT (RFC 1337; seen on 7.2).
+pub fn close_peer(stage: &Stage, ends: Ends, peer: TcpStream) -> Result<()> {
+    let_peer_read(stage, &peer)?;
+    await_state(stage, ends, &[FIN_WAIT2], false)?;
+    drop(peer);
+    Ok(())
+}
+
 /// Says what is left of the closer.
 pub fn note_left(stage: &Stage, ends: Ends) -> Result<()> {
     let states = states(ends.closer, ends.peer)?;
@@ -305,6 +317,13 @@ pub fn await_resets(stage: &Stage, count: u64) -> Result<()> {
             .get(RSTS)
             .is_some_and(|rule| rule.matched >= count)
             .then_some(()))
+    })
+}
+
+/// Waits until a RST has come to this end: closed before, its FIN would find no socket and be answered by another.
+pub fn await_reset(stage: &Stage, end: &TcpStream) -> Result<()> {
+    stage.wait("the RST has come", || {
+        Ok((state(end)? == CLOSE).then_some(()))
     })
 }
 

@@ -1,0 +1,178 @@
+//! Runs the labs, each as a process of its own: what one leaves open or slow touches no other.
+//!
+//! Two run side by side, except those whose numbers are times and costs (`Trace::alone`). A process ends with the
+//! thread that started it, so a killed check leaves nothing behind.
+
+use std::collections::VecDeque;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+
+use super::Run;
+use crate::evidence::Finding;
+use crate::session::interrupt::Interrupt;
+use crate::trace::Trace;
+
+/// Between two looks at a running lab.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What is read of a report.
+#[derive(Deserialize)]
+struct Told {
+    claims: Vec<Finding>,
+    interrupted: bool,
+}
+
+/// Runs each of these `rounds` times, at most `jobs` at once; `done` hears of each run as it ends, with how many
+/// there will be. After an interrupt the runs that had ended are what there is.
+///
+/// # Errors
+/// A thread could not be started.
+pub fn all(
+    traces: &[&'static dyn Trace],
+    rounds: usize,
+    jobs: usize,
+    interrupt: &Interrupt,
+    mut done: impl FnMut(&Run, usize, usize),
+) -> Result<Vec<Run>> {
+    let (alone, beside): (Vec<_>, Vec<_>) = traces.iter().copied().partition(|its| its.alone());
+    let of = traces.len() * rounds;
+    let mut runs: Vec<Run> = Vec::with_capacity(of);
+    for _ in 0..rounds {
+        for (traces, jobs) in [(&alone, 1), (&beside, jobs)] {
+            side_by_side(traces, jobs, interrupt, |run| {
+                done(&run, runs.len() + 1, of);
+                runs.push(run);
+            })?;
+        }
+    }
+    Ok(runs)
+}
+
+fn side_by_side(
+    traces: &[&'static dyn Trace],
+    jobs: usize,
+    interrupt: &Interrupt,
+    mut done: impl FnMut(Run),
+) -> Result<()> {
+    let left: Mutex<VecDeque<&'static dyn Trace>> = Mutex::new(traces.iter().copied().collect());
+    std::thread::scope(|scope| {
+        let (tell, told): (Sender<Run>, Receiver<Run>) = channel();
+        for number in 0..jobs.min(traces.len()) {
+            let (tell, left) = (tell.clone(), &left);
+            std::thread::Builder::new()
+                .name(format!("check-{number}"))
+                .spawn_scoped(scope, move || {
+                    while let Some(trace) = next(left, interrupt) {
+                        let begun = Instant::now();
+                        let run = match one(trace.name(), interrupt) {
+                            Ok(None) => break,
+                            Ok(Some(findings)) => Ok(findings),
+                            Err(why) => Err(format!("{why:#}")),
+                        };
+                        let run = Run {
+                            trace: trace.name(),
+                            findings: run,
+                            took: begun.elapsed(),
+                        };
+                        if tell.send(run).is_err() {
+                            break;
+                        }
+                    }
+                })
+                .context("could not start a thread")?;
+        }
+        drop(tell);
+        told.iter().for_each(&mut done);
+        Ok(())
+    })
+}
+
+fn next(
+    left: &Mutex<VecDeque<&'static dyn Trace>>,
+    interrupt: &Interrupt,
+) -> Option<&'static dyn Trace> {
+    let trace = left.lock().ok()?.pop_front();
+    trace.filter(|_| !interrupt.requested())
+}
+
+/// None = interrupted.
+fn one(trace: &str, interrupt: &Interrupt) -> Result<Option<Vec<Finding>>> {
+    let mut child = start(trace)?;
+    let (Some(mut out), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(anyhow!("no pipe to {trace}"));
+    };
+    // Read while it runs: a full pipe would stop it.
+    let read = |pipe: &mut dyn std::io::Read| {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let (report, said) = std::thread::scope(|scope| {
+        let report = scope.spawn(move || read(&mut out));
+        let said = scope.spawn(move || read(&mut errors));
+        let ended = wait(&mut child, interrupt);
+        let joined = |bytes: std::thread::Result<std::io::Result<Vec<u8>>>| {
+            bytes
+                .map_err(|_| anyhow!("a reader panicked"))?
+                .context("could not read its output")
+        };
+        ended.and(Ok((joined(report.join())?, joined(said.join())?)))
+    })?;
+    if interrupt.requested() {
+        return Ok(None);
+    }
+    match serde_json::from_slice::<Told>(&report) {
+        Ok(told) if !told.interrupted => Ok(Some(told.claims)),
+        Ok(_) => Err(anyhow!("it was interrupted")),
+        Err(_) => {
+            let said = String::from_utf8_lossy(&said);
+            let last = said.lines().rfind(|line| !line.trim().is_empty());
+            let plain = last.map(|line| line.trim_start_matches("probes: ").to_owned());
+            Err(anyhow!(
+                plain.unwrap_or_else(|| "it ended without a report".to_owned())
+            ))
+        }
+    }
+}
+
+fn start(trace: &str) -> Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .args([trace, "--json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C is passed on once; a second one would end it without a report.
+        .process_group(0);
+    // SAFETY: prctl is one system call, which may be made between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            Ok(())
+        });
+    }
+    command
+        .spawn()
+        .with_context(|| format!("could not start the lab of {trace}"))
+}
+
+fn wait(child: &mut Child, interrupt: &Interrupt) -> Result<()> {
+    let mut passed_on = false;
+    while child.try_wait()?.is_none() {
+        if interrupt.requested() && !passed_on {
+            passed_on = true;
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                // It may have ended just now.
+                let _ended = kill_process(pid, Signal::INT);
+            }
+        }
+        std::thread::sleep(TICK);
+    }
+    Ok(())
+}
