@@ -142,6 +142,7 @@ offsets! {
     /// FIN_WAIT2 or TIME_WAIT: its `skc_state` says TIME_WAIT in both.
     tw_substate: "inet_timewait_sock.tw_substate",
     req_timer: "request_sock.rsk_timer",
+    req_listener: "request_sock.__req_common.skc_listener",
     folio_mapping: "folio.mapping" | "page.mapping",
     /// Of a tail page: where its head is.
     page_compound_head: "page.compound_head" | "page.compound_info",

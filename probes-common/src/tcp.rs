@@ -260,8 +260,10 @@ pub const HS_COOKIE_SENT: u32 = 2;
 pub const HS_COOKIE_CHECKED: u32 = 3;
 pub const HS_REQUEST_DROPPED: u32 = 4;
 pub const HS_ACCEPTED: u32 = 5;
+/// The first start of a request's timer: `snap` has the queues before it is counted in.
+pub const HS_REQUEST_QUEUED: u32 = 6;
 
-/// Function probes of the handshake. `id` is the listener's, `snap` its queues.
+/// What a listener does, by function probes and by its requests' timers. `id` is the listener's, `snap` its queues.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 #[repr(C)]

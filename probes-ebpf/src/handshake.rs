@@ -1,19 +1,21 @@
-//! Instrument `handshake` (function probes): what a listener does with a SYN, a cookie, a request, an accept.
+//! Instrument `handshake`: what a listener does with a SYN, a cookie, a request, an accept.
 //!
-//! All optional: on kernels without BPF trampolines none attaches, and the rest of the evidence stands. The
-//! listener's queues are read when the function returns, so they hold what it did.
+//! Function probes, all optional: on kernels without BPF trampolines none attaches, and the rest of the evidence
+//! stands. The listener's queues are read when the function returns, so they hold what it did. One tracepoint
+//! beside them, the start of a request's timer, leads to its listener everywhere.
 #![no_std]
 #![no_main]
 
 use aya_ebpf::helpers::bpf_get_current_comm;
-use aya_ebpf::macros::fexit;
-use aya_ebpf::programs::FExitContext;
+use aya_ebpf::macros::{btf_tracepoint, fexit};
+use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 use probes_common::tcp::{
-    HS_ACCEPTED, HS_CONN_REQUEST, HS_COOKIE_CHECKED, HS_COOKIE_SENT, HS_REQUEST_DROPPED, Handshake,
-    SockId,
+    HS_ACCEPTED, HS_CONN_REQUEST, HS_COOKIE_CHECKED, HS_COOKIE_SENT, HS_REQUEST_DROPPED,
+    HS_REQUEST_QUEUED, Handshake, SockId, TIMER_REQUEST,
 };
 use probes_ebpf::emit::emit;
 use probes_ebpf::filter::enabled;
+use probes_ebpf::globals::timer_of;
 use probes_ebpf::inet::followed;
 use probes_ebpf::packet::{Parsed, parse};
 use probes_ebpf::read::Reads;
@@ -159,6 +161,39 @@ pub fn inet_csk_reqsk_queue_drop(ctx: FExitContext) -> i32 {
             remote_port: u16::from_be(reads.kernel(request as *const u8, offset!(sock_dport))),
         };
         send(&mut reads, listener, id, &told);
+    }
+    reads.done();
+    0
+}
+
+/// The first start of a request's timer, not those after a resent SYN-ACK: the request is counted into its
+/// listener's queue just after it. Fires with interrupts off (the timer base's lock): no copy.
+#[btf_tracepoint(function = "timer_start")]
+pub fn request_queued(ctx: BtfTracePointContext) -> i32 {
+    let argument = ctx.arg::<*const u8>(0);
+    let mut reads = Reads::new();
+    // SAFETY: a field of the hook's struct timer_list argument.
+    let which = timer_of(unsafe { reads.typed(argument, offset!(timer_function)) });
+    if which != TIMER_REQUEST || !enabled() {
+        return 0;
+    }
+    let request = reads
+        .argument(&ctx, 0)
+        .wrapping_sub(offset!(req_timer) as u64);
+    let at = request as *const u8;
+    if reads.bits(at, offset!(req_num_timeout)) == 0 {
+        let listener: u64 = reads.kernel(at, offset!(req_listener));
+        let listener = listener as *const u8;
+        let mut id = SockId::default();
+        if followed::<false>(&mut reads, listener, &mut id) {
+            let told = Told {
+                what: HS_REQUEST_QUEUED,
+                other: request,
+                ret: 0,
+                remote_port: u16::from_be(reads.kernel(at, offset!(sock_dport))),
+            };
+            send(&mut reads, listener, id, &told);
+        }
     }
     reads.done();
     0

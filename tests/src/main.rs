@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     match args.next().as_deref() {
         Some(harness::server::MODE) => harness::server::main(args),
         Some(harness::closer::MODE) => harness::closer::main(args),
+        Some(harness::story::MODE) => harness::story::main(args),
         Some(harness::noise::MODE) => harness::noise::main(args),
         _ => runner::main(cases::TESTS, runner::expected::SKIPS),
     }

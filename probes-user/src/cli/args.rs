@@ -217,6 +217,7 @@ impl TraceArgs {
             ring_bytes: (run.ring << 10).next_power_of_two(),
             without: Without::parse(&run.without)
                 .or_else(|error| usage(format!("--without: {error}")))?,
+            surgeon: !self.sockets.drop.is_empty(),
             progress: std::io::IsTerminal::is_terminal(&std::io::stderr()),
         })
     }

@@ -9,6 +9,7 @@ use probes_common::control::SockFilter;
 use serde_json::{Value, json};
 
 use crate::kernel::tcp::{self, AF_INET, AF_INET6};
+use crate::lab::surgeon::{Rule, Segment};
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Watch sockets, of anybody or of the processes above")]
@@ -40,6 +41,25 @@ pub struct SocketArgs {
     /// That are, or were while watched, in one of these states (ESTABLISHED, TIME_WAIT …)
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = state)]
     pub state: Vec<String>,
+    /// Run the command in a network of its own and lose its segments: syn, synack, ack, data, fin, rst or any,
+    /// all of them or the K-th, from that port (data:3@8080)
+    #[arg(
+        long,
+        value_name = "SEGMENT[:K][@PORT]",
+        value_delimiter = ',',
+        value_parser = drop_rule,
+        conflicts_with = "netns"
+    )]
+    pub drop: Vec<Drop>,
+}
+
+/// Which segments of a command are to be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drop {
+    /// As it was typed.
+    pub words: String,
+    /// Without a number yet.
+    pub rule: Rule,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +113,7 @@ impl SocketArgs {
             "netns": netns,
             "family": (self.family() != 0).then(|| self.family()),
             "states": self.state,
+            "drop": self.drop.iter().map(|drop| &drop.words).collect::<Vec<_>>(),
         })
     }
 }
@@ -106,6 +127,47 @@ fn netns(text: &str) -> Result<NetnsArg, String> {
         Some(pid) => Ok(NetnsArg::OfProcess(number(pid)?)),
         None => Ok(NetnsArg::Inum(number(text)?)),
     }
+}
+
+const SEGMENTS: [(&str, Segment); 7] = [
+    ("syn", Segment::Syn),
+    ("synack", Segment::SynAck),
+    ("ack", Segment::PureAck),
+    ("data", Segment::Data),
+    ("fin", Segment::Fin),
+    ("rst", Segment::Rst),
+    ("any", Segment::Any),
+];
+
+fn drop_rule(text: &str) -> Result<Drop, String> {
+    let number = |digits: &str| match digits.parse::<u32>() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("{digits:?} in {text:?} is no number from 1")),
+    };
+    let (rest, port) = match text.split_once('@') {
+        Some((rest, port)) => (rest, Some(number(port)?)),
+        None => (text, None),
+    };
+    let (name, kth) = match rest.split_once(':') {
+        Some((name, kth)) => (name, Some(number(kth)?)),
+        None => (rest, None),
+    };
+    let Some((_, segment)) = SEGMENTS.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<&str> = SEGMENTS.iter().map(|(known, _)| *known).collect();
+        return Err(format!("{name:?} is none of {}", known.join(", ")));
+    };
+    let mut rule = Rule::new(0, *segment);
+    if let Some(port) = port {
+        let port = u16::try_from(port).map_err(|_| format!("{port} is no port"))?;
+        rule = rule.from(port);
+    }
+    if let Some(kth) = kth {
+        rule = rule.kth(kth);
+    }
+    Ok(Drop {
+        words: text.to_owned(),
+        rule,
+    })
 }
 
 /// As the kernel writes it, also in small letters and with hyphens.
@@ -128,6 +190,26 @@ mod tests {
         assert_eq!(netns("pid:12"), Ok(NetnsArg::OfProcess(12)));
         for bad in ["", "0", "pid:", "pid:0", "net:[1]", "-1"] {
             assert!(netns(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_segment_to_lose_is_a_kind_a_count_and_a_port() {
+        let rule = |text: &str| drop_rule(text).map(|drop| drop.rule);
+        assert_eq!(rule("synack:1"), Ok(Rule::new(0, Segment::SynAck).kth(1)));
+        let data = Rule::new(0, Segment::Data).from(8080);
+        assert_eq!(rule("data:3@8080"), Ok(data.kth(3)));
+        assert_eq!(rule("data@8080"), Ok(data));
+        for bad in [
+            "",
+            "ping",
+            "data:0",
+            "data:x",
+            "data@0",
+            "data@70000",
+            "data:1:2",
+        ] {
+            assert!(rule(bad).is_err(), "{bad}");
         }
     }
 

@@ -366,6 +366,13 @@ pub static HANDSHAKE: Instrument = Instrument {
             "inet_csk_reqsk_queue_drop",
             "a request that is given up is known only by what follows",
         ),
+        Hook {
+            program: "request_queued",
+            symbol: "timer_start",
+            ladder: TRACEPOINT,
+            lost_without: "how full a listener's queues were is known only from lists",
+            again: &[],
+        },
     ],
 };
 

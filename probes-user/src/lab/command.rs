@@ -17,6 +17,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitStatus};
 
 use super::child::Child;
+use super::sandbox::enter;
 
 /// A forked command: parked, then running, then ended. Dropping it kills and reaps it.
 pub struct TracedCommand {
@@ -27,11 +28,11 @@ pub struct TracedCommand {
 }
 
 impl TracedCommand {
-    /// Forks and parks; nothing of the command runs yet.
+    /// Forks and parks; nothing of the command runs yet. It will run in this network namespace, or in ours.
     ///
     /// # Errors
     /// An empty command, a NUL byte in it, no descriptors or processes left.
-    pub fn park(command: &[OsString]) -> Result<TracedCommand> {
+    pub fn park(command: &[OsString], netns: Option<BorrowedFd<'_>>) -> Result<TracedCommand> {
         let name = command
             .first()
             .context("no command given")?
@@ -49,8 +50,10 @@ impl TracedCommand {
         let (parked, release) = pipe_with(PipeFlags::CLOEXEC).context("could not make a pipe")?;
         let (exec_error, failed) =
             pipe_with(PipeFlags::CLOEXEC).context("could not make a pipe")?;
-        let body =
-            || exec_when_released(parked.as_fd(), release.as_fd(), failed.as_fd(), &pointers);
+        let body = || match netns.map(enter) {
+            Some(Err(errno)) => fail(failed.as_fd(), errno.raw_os_error()),
+            _ => exec_when_released(parked.as_fd(), release.as_fd(), failed.as_fd(), &pointers),
+        };
         // SAFETY: the body makes system calls only; execvp of glibc and musl does not allocate.
         let child =
             unsafe { Child::fork(body) }.with_context(|| format!("could not fork for {name}"))?;
@@ -123,6 +126,10 @@ fn exec_when_released(
     let errno = std::io::Error::last_os_error()
         .raw_os_error()
         .unwrap_or(libc::EIO);
+    fail(failed, errno)
+}
+
+fn fail(failed: BorrowedFd<'_>, errno: i32) -> i32 {
     let _ = rustix::io::write(failed, &errno.to_ne_bytes());
     127
 }
@@ -132,7 +139,7 @@ mod tests {
     use super::*;
 
     fn command(words: &[&str]) -> TracedCommand {
-        TracedCommand::park(&words.iter().map(OsString::from).collect::<Vec<_>>()).unwrap()
+        TracedCommand::park(&words.iter().map(OsString::from).collect::<Vec<_>>(), None).unwrap()
     }
 
     fn status(mut command: TracedCommand) -> WaitStatus {

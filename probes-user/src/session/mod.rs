@@ -26,6 +26,8 @@ pub struct RunOptions {
     /// Bytes of the event ring.
     pub ring_bytes: u32,
     pub without: Without,
+    /// The surgeon is wanted in a watch too.
+    pub surgeon: bool,
     /// Show progress on standard error.
     pub progress: bool,
     /// Created when everything is attached and the target is watched.

@@ -78,10 +78,13 @@ pub fn start(
 ) -> Result<Started> {
     let mut clock = Parts::default();
     let (mut hooks, mut needs) = (hooks(trace.hooks(), follows), needed(trace, follows));
-    if mode == Mode::Watch {
-        hooks.retain(|hook| !trace.lab_only().contains(hook));
-        needs.retain(|hook| !trace.lab_only().contains(hook));
-    }
+    let unused = match mode {
+        Mode::Watch => trace.lab_only(),
+        Mode::Lab => trace.watch_only(),
+    };
+    let wanted = |hook: &&str| options.surgeon && *hook == "surgeon";
+    hooks.retain(|hook| wanted(hook) || !unused.contains(hook));
+    needs.retain(|hook| !unused.contains(hook));
     let facts = clock.part("btf", || facts(&hooks))?;
     // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
     let mut symbols = Symbols::read(trace.symbols(), &hooks)?;
@@ -153,7 +156,7 @@ const SUBMIT_SQES: &str = "io_submit_sqes";
 
 impl Symbols {
     fn read(wanted: &'static [&'static str], hooks: &[&str]) -> Result<Symbols> {
-        let timers = ["timer_start", "timer_expire_entry"]
+        let timers = ["timer_start", "timer_expire_entry", "request_queued"]
             .iter()
             .any(|hook| hooks.contains(hook));
         let mut wanted = wanted.to_vec();

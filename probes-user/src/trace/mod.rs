@@ -249,6 +249,14 @@ pub trait Trace: Sync {
     fn lab_only(&self) -> &'static [&'static str] {
         &[]
     }
+    /// Those of [`Trace::hooks`] that the lab does without.
+    fn watch_only(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Does a watch of sockets want the queues of every listener with each list (`trace::tcp::queues`)?
+    fn lists_queues(&self) -> bool {
+        false
+    }
     /// x86-64 numbers of the system calls that are followed.
     fn syscalls(&self) -> &'static [u32] {
         &[]

@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod namespaces;
 pub mod owners;
 pub mod procfs;
+pub mod queues;
 pub mod sockdiag;
 mod sockets;
 mod target;

@@ -22,6 +22,7 @@ const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const INET_DIAG_INFO: u16 = 2;
+const INET_DIAG_SKMEMINFO: u16 = 7;
 const IPPROTO_TCP: u8 = 6;
 const NLMSG_HEADER: usize = 16;
 const REQUEST: usize = NLMSG_HEADER + 56;
@@ -45,6 +46,19 @@ pub struct Found {
     pub bytes_acked: u64,
     pub bytes_received: u64,
     pub rtt_us: u32,
+    /// Of a listener; none where the kernel does not tell.
+    pub queue: Option<AcceptQueue>,
+}
+
+/// What `ss -tlnm` shows of a listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AcceptQueue {
+    /// Connections that wait for accept(): `sk_ack_backlog`.
+    pub waiting: u32,
+    /// `sk_max_ack_backlog`
+    pub limit: u32,
+    /// SYNs and ACKs that it has dropped since its begin: `sk_drops`.
+    pub drops: Option<u32>,
 }
 
 /// # Errors
@@ -82,6 +96,7 @@ fn plain(entry: tcp::Entry) -> Found {
         bytes_acked: 0,
         bytes_received: 0,
         rtt_us: 0,
+        queue: None,
     }
 }
 
@@ -110,7 +125,7 @@ fn request(family: u16) -> [u8; REQUEST] {
     // struct inet_diag_req_v2: family, protocol, wanted attributes, states, and no socket in particular.
     bytes[16] = family as u8;
     bytes[17] = IPPROTO_TCP;
-    bytes[18] = 1 << (INET_DIAG_INFO - 1);
+    bytes[18] = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
     bytes[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
     bytes
 }
@@ -145,12 +160,21 @@ fn socket(body: &[u8], family: u16) -> Option<Found> {
             u16::from_be_bytes(port),
         ))
     };
-    let info = attribute(body.get(MESSAGE..)?, INET_DIAG_INFO).unwrap_or_default();
+    let attributes = body.get(MESSAGE..)?;
+    let info = attribute(attributes, INET_DIAG_INFO).unwrap_or_default();
+    let memory = attribute(attributes, INET_DIAG_SKMEMINFO).unwrap_or_default();
+    let state = *body.get(1)?;
+    // idiag_rqueue, idiag_wqueue; SK_MEMINFO_DROPS.
+    let queue = AcceptQueue {
+        waiting: u32_at(body, 56)?,
+        limit: u32_at(body, 60)?,
+        drops: u32_at(memory, 32),
+    };
     Some(Found {
         local: end(4, 8)?,
         remote: end(6, 24)?,
         family,
-        state: *body.get(1)?,
+        state,
         timer: *body.get(2)?,
         expires_ms: u32_at(body, 52)?.into(),
         uid: u32_at(body, 64)?,
@@ -160,6 +184,7 @@ fn socket(body: &[u8], family: u16) -> Option<Found> {
         rtt_us: u32_at(info, 68).unwrap_or_default(),
         bytes_acked: u64_at(info, 120).unwrap_or_default(),
         bytes_received: u64_at(info, 128).unwrap_or_default(),
+        queue: (state == tcp::LISTEN).then_some(queue),
     })
 }
 
@@ -209,6 +234,10 @@ mod tests {
             .map(|its| its.state)
             .collect();
         assert!(states.contains(&tcp::LISTEN), "{states:?}");
+        let own = all.iter().filter(of_listener).find_map(|its| its.queue);
+        let queue = own.unwrap();
+        assert_eq!((queue.waiting, queue.drops), (1, Some(0)));
+        assert!(queue.limit > 0);
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn descendants_come_with_their_system_calls() {
         "exec 2>/dev/null; sleep 1000 & sh -c 'sleep 1000; true'; true",
     ]
     .map(OsString::from);
-    let mut command = TracedCommand::park(&words).unwrap();
+    let mut command = TracedCommand::park(&words, None).unwrap();
     command.release().unwrap();
     let target = Target::Pids(vec![command.pid()]);
     let sleepers = |tasks: &[TaskMark]| {
@@ -78,6 +78,7 @@ fn descendants_come_with_their_system_calls() {
 fn children_forked_between_scans_are_found() {
     let mut first = TracedCommand::park(
         &["sh", "-c", "exec 2>/dev/null; sleep 1000; true"].map(OsString::from),
+        None,
     )
     .unwrap();
     let mut released = false;

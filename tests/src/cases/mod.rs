@@ -18,10 +18,12 @@ mod kills;
 mod labs;
 mod nginx;
 mod page_cache;
+mod queues;
 mod readme;
 mod reuse_port;
 mod schema;
 mod stats;
+mod surgery;
 mod syn_queue;
 mod syn_retry;
 mod synack_retry;
@@ -82,7 +84,7 @@ pub const TESTS: &[Test] = tests![
         tcp_states_settles_its_claims_beside_noise (600),
         of_nginx_and_curl_every_connection_has_its_right_owners,
         connections_from_before_the_start_are_followed_to_their_end, only_sockets_that_were_asked_for_are_shown,
-        many_connections_a_second_are_all_counted;
+        many_connections_a_second_are_all_counted, too_small_a_ring_loses_records_and_says_so;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600), kills_in_mid_disk_lab_leave_nothing (600);
     block_io: small_writes_merge_reads_run_ahead_and_the_dirtier_is_found,
@@ -93,6 +95,10 @@ pub const TESTS: &[Test] = tests![
         a_killed_run_leaves_an_empty_group_that_the_next_removes;
     synack_retry: a_lost_final_ack_leaves_the_client_established,
         fewer_retries_are_fewer_synacks_beside_noise_too;
+    queues: a_full_syn_queue_shows_with_its_limit_its_drops_and_a_remedy,
+        cookies_and_a_full_accept_queue_show_with_what_helps;
+    surgery: what_nginx_loses_it_sends_again_and_the_cause_is_told,
+        segments_are_lost_in_a_network_of_ones_own_only, a_reset_by_ss_or_by_killing_nginx_s_worker_is_named;
     async_io: every_request_is_told_with_its_way_and_every_read_with_its_sleeps,
         every_request_is_told_the_same_beside_noise, a_watch_counts_the_requests_of_a_process_by_opcode;
     direct_io: its_claims_are_settled_and_the_disk_agrees, its_claims_are_settled_the_same_beside_noise,

@@ -13,6 +13,7 @@ pub mod recording;
 pub mod report;
 pub mod sandbox;
 pub mod server;
+pub mod story;
 pub mod tracefs;
 pub mod uvicorn;
 pub mod wait;

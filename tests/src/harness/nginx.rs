@@ -1,5 +1,6 @@
 //! The distribution's nginx with a setting of the test's own, all its files in the test's folder.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::dir::Dir;
@@ -29,7 +30,7 @@ impl Nginx {
     /// Returns when every worker waits for connections.
     pub fn start(setting: Setting, workers: usize) -> Nginx {
         let dir = Dir::new();
-        let config = dir.write("nginx.conf", config(&dir, setting, workers));
+        let config = config_file(&dir, setting, workers);
         let mut command = Command::new("/usr/sbin/nginx");
         command
             .arg("-c")
@@ -83,6 +84,11 @@ impl Nginx {
             .flat_map(|pid| server::registrations(*pid, PORT))
             .collect()
     }
+}
+
+/// For an nginx that somebody else starts.
+pub fn config_file(dir: &Dir, setting: Setting, workers: usize) -> PathBuf {
+    dir.write("nginx.conf", config(dir, setting, workers))
 }
 
 fn config(dir: &Dir, setting: Setting, workers: usize) -> String {

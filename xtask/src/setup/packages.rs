@@ -17,6 +17,8 @@ pub const SERVERS: &[(&str, &str)] = &[
         "python3-uvicorn",
     ),
     ("/usr/bin/curl", "curl"),
+    // ss and nstat.
+    ("/usr/bin/ss", "iproute2"),
     ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
     ("/usr/sbin/mkfs.xfs", "xfsprogs"),
 ];
@@ -28,6 +30,7 @@ pub const PROGRAMS: &[&str] = &["/usr/bin/dd"];
 pub const SERVICES: &[(&str, &str)] = &[("nginx-light", "nginx")];
 
 /// Names for other families of distributions, for the instructions.
-pub const FEDORA: &str =
-    "dnf install qemu-system-x86-core xz dpkg nginx python3-uvicorn curl e2fsprogs xfsprogs";
-pub const ARCH: &str = "pacman -S qemu-system-x86 xz dpkg nginx uvicorn curl e2fsprogs xfsprogs";
+pub const FEDORA: &str = "dnf install qemu-system-x86-core xz dpkg nginx python3-uvicorn curl e2fsprogs xfsprogs \
+     iproute";
+pub const ARCH: &str =
+    "pacman -S qemu-system-x86 xz dpkg nginx uvicorn curl e2fsprogs xfsprogs iproute2";

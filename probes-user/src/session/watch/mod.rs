@@ -4,6 +4,7 @@
 //! ends by Ctrl-C, -d or the command's own, and the intervals are the same for both.
 
 mod disks;
+mod operation;
 mod sockets;
 mod tasks;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use self::operation::Operation;
 use super::RunOptions;
 use super::interrupt::Interrupt;
 use super::lab::{Run, rest};
@@ -90,16 +92,24 @@ pub fn run(
     options: &RunOptions,
     interrupt: &Interrupt,
 ) -> Result<Report> {
+    let operation = Operation::of(trace, args)?;
     let mut command = match args.target.command.is_empty() {
         true => None,
-        false => Some(TracedCommand::park(&args.target.command)?),
+        false => {
+            let netns = operation.as_ref().map(Operation::netns);
+            Some(TracedCommand::park(&args.target.command, netns)?)
+        }
     };
     let wanted = match &command {
         Some(command) => Some(Target::Pids(vec![command.pid()])),
         None => wanted(&args.target),
     };
     let mut subject: Box<dyn Subject> = match (trace.watching(), wanted) {
-        (Watching::Sockets, wanted) => Box::new(sockets::Sockets::new(wanted, &args.sockets)),
+        (Watching::Sockets, wanted) => {
+            let queues = trace.lists_queues();
+            let place = operation.as_ref().map(Operation::place).transpose()?;
+            Box::new(sockets::Sockets::new(wanted, &args.sockets, queues, place))
+        }
         (Watching::Disks, wanted) => Box::new(disks::Disks::new(wanted, &args.disks)),
         (_, Some(wanted)) => Box::new(tasks::Tasks::new(wanted)),
         (_, None) => return crate::exit::usage("nobody to watch"),
@@ -121,6 +131,9 @@ pub fn run(
     };
     let mut run = Run::new(kernel, trace, started, context, options)?;
     subject.begin(&mut run)?;
+    if let Some(operation) = &operation {
+        operation.begin(&run.started.shared)?;
+    }
     if let Some(command) = &mut command {
         command
             .release()

@@ -5,6 +5,7 @@
 //! folded beyond its time until it is there, so that it never comes late. Whose a socket is decides the fold.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ use crate::lab::sandbox::enter;
 use crate::session::lab::{Run, rest};
 use crate::stream::Item;
 use crate::trace::tcp::marks::SocketMark;
-use crate::watch::{Target, namespaces, owners, procfs, sockdiag};
+use crate::trace::tcp::queues::{ListenerMark, QueuesMark};
+use crate::watch::{Target, namespaces, owners, procfs, queues, sockdiag};
 
 /// Between two lists; a list that takes long is made more seldom, so that it costs one CPU 5% at most.
 const PACE: Duration = Duration::from_secs(1);
@@ -38,25 +40,39 @@ pub(super) struct Sockets {
     under_way: Option<Listing>,
     /// What was told of a socket: its first holder, by namespace and cookie.
     told: HashMap<(u32, u64), Option<u32>>,
+    /// Are the listeners' queues wanted, and what was told of them, by namespace.
+    queues: bool,
+    told_queues: HashMap<u32, QueuesMark>,
     next: Instant,
 }
+
+/// What a list is: sockets, and the queues of each namespace.
+type Listed = (Vec<SocketMark>, Vec<QueuesMark>);
 
 /// A list that is being made.
 struct Listing {
     /// Just before it was begun.
     since: u64,
     begun: Instant,
-    thread: JoinHandle<Result<Vec<SocketMark>>>,
+    thread: JoinHandle<Result<Listed>>,
 }
 
 impl Sockets {
-    pub fn new(target: Option<Target>, args: &SocketArgs) -> Sockets {
+    /// `queues`: those of listeners are wanted as well. `netns`: the namespace, if it is known already.
+    pub fn new(
+        target: Option<Target>,
+        args: &SocketArgs,
+        queues: bool,
+        netns: Option<(u32, OwnedFd)>,
+    ) -> Sockets {
         Sockets {
             followed: target.map(Followed::new),
             args: args.clone(),
-            netns: None,
+            netns,
             under_way: None,
             told: HashMap::new(),
+            queues,
+            told_queues: HashMap::new(),
             next: Instant::now(),
         }
     }
@@ -73,10 +89,10 @@ impl Sockets {
             .followed
             .as_ref()
             .map(|followed| followed.groups.iter().copied().collect());
-        let since = monotonic_ns();
+        let (since, queues) = (monotonic_ns(), self.queues);
         let thread = std::thread::Builder::new()
             .name("sockets".to_owned())
-            .spawn(move || listed(own, groups.as_deref()))
+            .spawn(move || listed(own, groups.as_deref(), queues))
             .context("could not start a thread")?;
         self.under_way = Some(Listing {
             since,
@@ -86,12 +102,21 @@ impl Sockets {
         Ok(())
     }
 
+    fn await_list(&mut self, run: &mut Run<'_>) -> Result<()> {
+        while self.under_way.is_some() {
+            run.started.pump.drain();
+            self.take(run)?;
+            rest(TICK);
+        }
+        Ok(())
+    }
+
     /// Tells what is new in the list, if it is there.
     fn take(&mut self, run: &mut Run<'_>) -> Result<()> {
         let Some(listing) = self.under_way.take_if(|its| its.thread.is_finished()) else {
             return Ok(());
         };
-        let marks = listing
+        let (marks, queues) = listing
             .thread
             .join()
             .map_err(|_| anyhow!("the thread that lists sockets panicked"))??;
@@ -109,24 +134,44 @@ impl Sockets {
             told.insert(key, holder.or(known.copied().flatten()));
         }
         self.told = told;
+        for mark in queues {
+            self.tell_queues(run, mark, listing.since)?;
+        }
+        Ok(())
+    }
+
+    fn tell_queues(&mut self, run: &mut Run<'_>, mut mark: QueuesMark, since: u64) -> Result<()> {
+        mark.listeners.retain(|its| self.wants_listener(its));
+        // One without listeners too: what it has counted by now is where counting begins.
+        if self.told_queues.get(&mark.netns) != Some(&mark) {
+            run.started.pump.mark(mark.to_mark(since)?);
+            self.told_queues.insert(mark.netns, mark);
+        }
         Ok(())
     }
 
     /// The filter of the programs, for what they did not see.
     fn wants(&self, mark: &SocketMark) -> bool {
         let args = &self.args;
-        let family = args.family();
-        (family == 0 || family == mark.family)
-            && args
-                .local
-                .is_none_or(|ip| ip.to_canonical() == mark.local.ip())
-            && args.local_port.is_none_or(|port| port == mark.local.port())
+        self.wants_local(mark.family, mark.local)
             && args
                 .remote
                 .is_none_or(|ip| ip.to_canonical() == mark.remote.ip())
             && args
                 .remote_port
                 .is_none_or(|port| port == mark.remote.port())
+    }
+
+    fn wants_listener(&self, its: &ListenerMark) -> bool {
+        self.wants_local(its.family, its.local)
+    }
+
+    fn wants_local(&self, family: u16, local: SocketAddr) -> bool {
+        let args = &self.args;
+        let wanted = args.family();
+        (wanted == 0 || wanted == family)
+            && args.local.is_none_or(|ip| ip.to_canonical() == local.ip())
+            && args.local_port.is_none_or(|port| port == local.port())
     }
 
     fn find_netns(&mut self) -> Result<()> {
@@ -144,7 +189,11 @@ impl Sockets {
 }
 
 /// Runs on a thread of its own, because it enters every namespace that it lists.
-fn listed(own: Option<(u32, OwnedFd)>, groups: Option<&[u32]>) -> Result<Vec<SocketMark>> {
+fn listed(
+    own: Option<(u32, OwnedFd)>,
+    groups: Option<&[u32]>,
+    with_queues: bool,
+) -> Result<Listed> {
     let everybody = match groups {
         Some(groups) => groups.to_vec(),
         None => procfs::pids(),
@@ -153,10 +202,13 @@ fn listed(own: Option<(u32, OwnedFd)>, groups: Option<&[u32]>) -> Result<Vec<Soc
         Some(own) => [own].into(),
         None => namespaces::of(everybody.iter().copied()),
     };
-    let mut found = Vec::new();
+    let (mut found, mut of_listeners) = (Vec::new(), Vec::new());
     for (inum, fd) in netns {
         enter(fd.as_fd()).context("could not enter a network namespace")?;
         let sockets = sockdiag::sockets().context("could not list the sockets")?;
+        if with_queues {
+            of_listeners.push(queues::of(inum, &sockets));
+        }
         found.extend(sockets.into_iter().map(|socket| (inum, socket)));
     }
     // After the sockets: whoever is found to have one has it after it was listed.
@@ -187,7 +239,7 @@ fn listed(own: Option<(u32, OwnedFd)>, groups: Option<&[u32]>) -> Result<Vec<Soc
             rtt_us: its.rtt_us,
         }
     };
-    Ok(found.into_iter().map(mark).collect())
+    Ok((found.into_iter().map(mark).collect(), of_listeners))
 }
 
 impl Subject for Sockets {
@@ -223,12 +275,7 @@ impl Subject for Sockets {
             shared.set_enabled(true);
         }
         self.list()?;
-        while self.under_way.is_some() {
-            run.started.pump.drain();
-            self.take(run)?;
-            rest(TICK);
-        }
-        Ok(())
+        self.await_list(run)
     }
 
     fn item(&mut self, item: &Item) {
@@ -256,16 +303,10 @@ impl Subject for Sockets {
         self.followed.as_ref().is_some_and(Followed::ended)
     }
 
-    /// What is open at the end gets its owner once more: a list that nobody waits for would be thrown away.
+    /// What is open at the end gets its owner once more, by a list that is begun now.
     fn end(&mut self, run: &mut Run<'_>) -> Result<()> {
-        if self.under_way.is_none() {
-            self.list()?;
-        }
-        while self.under_way.is_some() {
-            run.started.pump.drain();
-            self.take(run)?;
-            rest(TICK);
-        }
-        Ok(())
+        self.await_list(run)?;
+        self.list()?;
+        self.await_list(run)
     }
 }

@@ -16,6 +16,7 @@ mod options;
 mod script;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use anyhow::Result;
 
@@ -25,7 +26,7 @@ use crate::lab::Lab;
 use crate::lab::script::ScriptLab;
 use crate::stream::Item;
 use crate::trace::scripted::Cases;
-use crate::trace::{Context, Ending, Fold, LabOption, LabOptions, Outcome, Trace, Watching};
+use crate::trace::{Context, Ending, Fold, LabOption, LabOptions, Mode, Outcome, Trace, Watching};
 
 pub struct SynQueue;
 pub static SYN_QUEUE: SynQueue = SynQueue;
@@ -39,7 +40,14 @@ static HOOKS: &[&str] = &[
     "cookie_v6_init_sequence",
     "cookie_v4_check",
     "cookie_v6_check",
+    "request_queued",
+    "tcp_state",
+    "kfree_skb",
 ];
+
+/// The watch knows a request by the timer's way to its listener.
+const LAB_ONLY: &[&str] = &["timer_start", "surgeon"];
+const WATCH_ONLY: &[&str] = &["request_queued", "tcp_state", "kfree_skb"];
 
 impl Trace for SynQueue {
     fn name(&self) -> &'static str {
@@ -62,6 +70,22 @@ impl Trace for SynQueue {
         &HOOKS[..2]
     }
 
+    fn lab_only(&self) -> &'static [&'static str] {
+        LAB_ONLY
+    }
+
+    fn watch_only(&self) -> &'static [&'static str] {
+        WATCH_ONLY
+    }
+
+    fn lists_queues(&self) -> bool {
+        true
+    }
+
+    fn timers(&self) -> &'static [&'static str] {
+        &["reqsk_timer_handler"]
+    }
+
     fn options(&self) -> &'static [LabOption] {
         cases::OPTIONS
     }
@@ -73,11 +97,19 @@ impl Trace for SynQueue {
                 "--variant options/ -v",
                 "what a cookie leaves of TCP's options",
             ),
+            (
+                "-a -i 5s",
+                "the queues of every listener of this machine, every five seconds",
+            ),
+            (
+                "--local-port 443",
+                "is the listener on that port short of room?",
+            ),
         ]
     }
 
     fn watching(&self) -> Watching {
-        Watching::Nothing
+        Watching::Sockets
     }
 
     fn page(&self) -> &'static str {
@@ -94,6 +126,9 @@ impl Trace for SynQueue {
     }
 
     fn fold(&self, context: &Context) -> Box<dyn Fold> {
+        if context.mode == Mode::Watch {
+            return Box::new(watch::WatchFold::new(context));
+        }
         let attached = |name: &&str| context.attached.iter().any(|own| own == name);
         Box::new(LabFold {
             cases: Cases::default(),

@@ -11,4 +11,10 @@ impl Flows {
         let key = by_sock.or_else(|| self.by_ends.get(ends))?;
         self.open.get(key)
     }
+
+    /// A listener that has not ended, by its pointer or its cookie, whichever is known.
+    pub fn listener(&self, sock: u64, cookie: u64) -> Option<&Flow> {
+        let mut all = self.listeners.iter().filter_map(|key| self.open.get(key));
+        all.find(|flow| (sock != 0 && flow.sock == sock) || (cookie != 0 && flow.cookie == cookie))
+    }
 }

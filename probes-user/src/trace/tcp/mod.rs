@@ -8,5 +8,7 @@ pub mod flows;
 mod listed;
 pub mod marks;
 pub mod owners;
+pub mod queues;
+pub mod shown;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,5 +1,7 @@
 //! Sockets followed through streams built by hand, and through streams whose records came in any order.
 
+use std::collections::VecDeque;
+
 use probes_common::event::{Header, Kind};
 use probes_common::tcp::{
     SockId, TIMER_EXPIRED, TIMER_STARTED, TIMER_TIME_WAIT, TcpDestroy, TcpState, TcpTimer,
@@ -306,6 +308,45 @@ fn a_listener_of_several_processes_names_nobody() {
     }
 }
 
+/// Connections beside each other, the records of each of their sockets for itself.
+pub(crate) fn connections(starts: &[(u64, u64)]) -> Vec<Vec<Item>> {
+    let mut queues = Vec::new();
+    for (n, (at, gap)) in (0_u64..).zip(starts) {
+        // Distinct times: the low digits are the connection's own.
+        let socks = (0x1_0000 * (n + 1), 0x1_0000 * (n + 1) + 8);
+        let items = connection(at * 100 + n, gap * 100, socks, 40_000 + n as u16);
+        for sock in [0_u64, 1, 8] {
+            let own = items.iter().filter(|item| sock_of(item) & 0xffff == sock);
+            queues.push(own.cloned().collect());
+        }
+    }
+    queues
+}
+
+/// As CPUs may hand them over: each keeps its own order, which one is read next is arbitrary.
+pub(crate) fn mixed(queues: Vec<Vec<Item>>, seed: &[usize]) -> Vec<Item> {
+    let mut queues: Vec<VecDeque<Item>> = queues.into_iter().map(VecDeque::from).collect();
+    let mut mixed = Vec::new();
+    let mut pick = seed.iter().cycle();
+    loop {
+        queues.retain(|queue| !queue.is_empty());
+        let (Some(at), false) = (pick.next(), queues.is_empty()) else {
+            return mixed;
+        };
+        let at = at % queues.len();
+        mixed.extend(queues[at].pop_front());
+    }
+}
+
+/// By the stream's own order.
+pub(crate) fn in_order(items: Vec<Item>) -> Vec<Item> {
+    let mut order = Order::default();
+    items.into_iter().for_each(|item| order.push(item));
+    let mut sorted = Vec::new();
+    order.flush(|item| sorted.push(item));
+    sorted
+}
+
 proptest! {
     /// Records of several CPUs lie in the ring in any order, each socket's own in theirs; ordered by time they
     /// make the same ledger.
@@ -314,30 +355,11 @@ proptest! {
         starts in proptest::collection::vec((0_u64..5_000, 1_u64..40), 1..12),
         seed in proptest::collection::vec(0_usize..64, 400),
     ) {
-        let mut queues: Vec<Vec<Item>> = Vec::new();
-        for (n, (at, gap)) in starts.iter().enumerate() {
-            let n = n as u64;
-            // Distinct times: the low digits are the connection's own.
-            let items = connection(at * 100 + n, gap * 100, (0x1_0000 * (n + 1), 0x1_0000 * (n + 1) + 8), 40_000 + n as u16);
-            for sock in [0_u64, 1, 8] {
-                let own = items.iter().filter(|item| sock_of(item) & 0xffff == sock);
-                queues.push(own.cloned().collect());
-            }
-        }
+        let queues = connections(&starts);
         let straight: Vec<Item> = queues.iter().flatten().cloned().collect();
-        let mut mixed = Vec::new();
-        let mut pick = seed.iter().cycle();
-        while queues.iter().any(|queue| !queue.is_empty()) {
-            let full: Vec<usize> = (0..queues.len()).filter(|at| !queues[*at].is_empty()).collect();
-            let at = full[pick.next().unwrap() % full.len()];
-            mixed.push(queues[at].remove(0));
-        }
+        let mixed = mixed(queues, &seed);
         let ledger = |items: Vec<Item>| {
-            let mut order = Order::default();
-            items.into_iter().for_each(|item| order.push(item));
-            let mut sorted = Vec::new();
-            order.flush(|item| sorted.push(item));
-            let (flows, done) = fold(&sorted);
+            let (flows, done) = fold(&in_order(items));
             prop_assert_eq!(flows.open().count(), 0);
             prop_assert!(done.iter().all(|flow| flow.faults.is_empty()));
             Ok(done)

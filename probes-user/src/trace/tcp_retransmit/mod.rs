@@ -22,6 +22,7 @@ mod flow;
 mod fold;
 mod lab;
 mod ledger;
+mod losses;
 mod rules;
 mod seq;
 #[cfg(test)]

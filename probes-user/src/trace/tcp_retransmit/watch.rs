@@ -1,7 +1,7 @@
 //! The fold of a watch: every resend of somebody's sockets, with cause, back-off step, next wait and owner.
 //!
-//! There is no surgeon here, so no loss is known: what a resend is tied to is its socket, by its ends. An owner
-//! may be found after the resend (the list of sockets is made now and then), so it is looked up when printed.
+//! Only of a command that is operated on (`--drop`) losses are known ([`Losses`]); else what a resend is tied to is
+//! its socket, by its ends. An owner may be found after the resend (the list of sockets is made now and then), so it is looked up when printed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::cause::{By, Cause, classify};
 use super::ledger::KEYS;
+use super::losses::Losses;
 use super::rules::ms;
 use super::seq::before;
 use crate::evidence::{Ledger, Table};
@@ -34,6 +35,7 @@ struct Options {
     of_processes: bool,
     states: Vec<String>,
     jiffy_ns: Option<u64>,
+    drop: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,14 +74,18 @@ pub struct WatchFold {
     last: VecDeque<One>,
     /// Of sockets beyond [`SOCKETS`].
     uncounted: u64,
+    losses: Option<Losses>,
 }
 
 impl WatchFold {
     pub fn new(context: &Context) -> WatchFold {
+        let options: Options = serde_json::from_value(context.options.clone()).unwrap_or_default();
+        let losses = (!options.drop.is_empty()).then(|| Losses::new(options.drop.clone()));
         WatchFold {
             flows: Flows::default(),
             symbols: context.symbols.clone(),
-            options: serde_json::from_value(context.options.clone()).unwrap_or_default(),
+            options,
+            losses,
             begun: None,
             sockets: BTreeMap::new(),
             last: VecDeque::new(),
@@ -90,6 +96,9 @@ impl WatchFold {
     fn event(&mut self, event: &Event) {
         let time = event.header.ktime;
         self.begun.get_or_insert(time);
+        if let Some(losses) = &mut self.losses {
+            losses.event(event);
+        }
         match &event.body {
             Body::TcpRetransmit(its) => {
                 let (cause, by) = classify(its, &self.symbols);
@@ -202,6 +211,14 @@ impl WatchFold {
             Some(self.row(one, owner.as_ref()))
         });
         ledger.tables.push(table_of_resends(last.collect()));
+        if let Some(losses) = &self.losses {
+            let owner = |ends: &Ends| self.owner(ends, self.sockets.get(ends)?);
+            let begun = self.begun.unwrap_or_default();
+            ledger
+                .tables
+                .push(losses.table(&self.symbols, begun, owner));
+            ledger.remarks.extend(losses.remarks());
+        }
         if self.uncounted > 0 {
             let many = format!(
                 "{} resends of further sockets are not in the tables",

@@ -4,11 +4,12 @@
 //! state event shows. What could fool it: the task that runs when a packet comes (a bystander: only system
 //! calls name an owner), and a pointer used again (a generation of its own).
 
+mod crossing;
 mod judge;
 mod lab_fold;
+mod peers;
 mod scenes;
 mod script;
-mod shown;
 mod tables;
 #[cfg(test)]
 mod tests;

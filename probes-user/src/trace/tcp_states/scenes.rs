@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::script;
+use super::{crossing, script};
 use crate::exit::usage;
 use crate::lab::script::Case;
 use crate::trace::LabOptions;
@@ -35,7 +35,7 @@ pub fn cases(options: &LabOptions) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn of(family: Family, full: bool) -> [Case; 7] {
+fn of(family: Family, full: bool) -> [Case; 8] {
     let label = |name: &str| format!("{name}/{}", family.name());
     let case = |name: &str, run: fn(&mut script::Play<'_>) -> Result<()>| {
         Case::new(label(name), BUDGET, move |stage| {
@@ -47,15 +47,19 @@ fn of(family: Family, full: bool) -> [Case; 7] {
         if full { WHOLE } else { BUDGET },
         move |stage| script::half_close(&mut script::Play::new(stage, family)?, full),
     );
+    // A frame that is put back comes from outside, and its source is one of our own addresses, in 127/8.
+    let crossed = |name: &str, run| {
+        case(name, run)
+            .sysctl("net.ipv4.conf.all.route_localnet", 1)
+            .sysctl("net.ipv4.conf.all.accept_local", 1)
+    };
     [
         case("client-closes", script::client_closes),
         case("server-closes", script::server_closes),
         half_close,
         case("fin-timeout", script::client_closes).sysctl("net.ipv4.tcp_fin_timeout", FIN_TIMEOUT),
-        // A frame that is put back comes from outside, and its source is one of our own addresses, in 127/8.
-        case("simultaneous-close", script::simultaneous_close)
-            .sysctl("net.ipv4.conf.all.route_localnet", 1)
-            .sysctl("net.ipv4.conf.all.accept_local", 1),
+        crossed("simultaneous-open", crossing::simultaneous_open),
+        crossed("simultaneous-close", script::simultaneous_close),
         case("killed", script::killed),
         case("killed-unread", script::killed_unread),
     ]

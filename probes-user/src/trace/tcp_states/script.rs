@@ -37,11 +37,11 @@ const TRIES: u32 = 5;
 
 /// A connection and the two who have it.
 pub struct Play<'a> {
-    stage: &'a mut Stage,
-    family: Family,
-    client: Option<TcpStream>,
-    server: Option<TcpStream>,
-    ends: (SocketAddr, SocketAddr),
+    pub(super) stage: &'a mut Stage,
+    pub(super) family: Family,
+    pub(super) client: Option<TcpStream>,
+    pub(super) server: Option<TcpStream>,
+    pub(super) ends: (SocketAddr, SocketAddr),
     tick_ns: u64,
 }
 
@@ -107,7 +107,7 @@ impl<'a> Play<'a> {
         self.await_states("the connection is established", ESTABLISHED, ESTABLISHED)
     }
 
-    fn act(&self, what: &str, by: &str) {
+    pub(super) fn act(&self, what: &str, by: &str) {
         self.stage.act(ACTION, json!({ "what": what, "by": by }));
     }
 
@@ -160,7 +160,10 @@ impl<'a> Play<'a> {
     }
 
     /// Waits until the table has both ends in these states, and notes it.
-    fn await_states(&self, what: &str, client: u8, server: u8) -> Result<()> {
+    ///
+    /// # Errors
+    /// They do not come about.
+    pub(super) fn await_states(&self, what: &str, client: u8, server: u8) -> Result<()> {
         let seen = self.stage.wait(what, || {
             let look = self.look()?;
             Ok((look.states() == (client, server)).then_some(look))

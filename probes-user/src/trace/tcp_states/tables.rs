@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::judge::Played;
+use super::peers::connect_ns;
 use crate::evidence::{Ledger, Table};
 use crate::kernel::tcp::state_name;
 use crate::trace::tcp::flow::{Flow, Role, Source};
@@ -119,7 +120,11 @@ pub fn connections(flows: &[&Flow], now: u64) -> [Table; 2] {
     let mut lives = Table::new(
         "lives",
         "Their states, with the time in each",
-        &[("n", "n"), ("states", "states")],
+        &[
+            ("n", "n"),
+            ("connect_us", "connect µs"),
+            ("states", "states"),
+        ],
     );
     for (number, flow) in (1_u64..).zip(flows) {
         // Of an older one the begin is not known.
@@ -139,7 +144,11 @@ pub fn connections(flows: &[&Flow], now: u64) -> [Table; 2] {
             json!(flow.snap.bytes_received),
             json!(flow.snap.srtt_us),
         ]);
-        lives.rows.push(vec![json!(number), json!(life(flow, now))]);
+        lives.rows.push(vec![
+            json!(number),
+            json!(connect_ns(flow).map(|ns| ns as f64 / 1e3)),
+            json!(life(flow, now)),
+        ]);
     }
     [ended, lives]
 }
@@ -186,7 +195,8 @@ pub fn open(mut flows: Vec<&Flow>, now: u64) -> Table {
     table
 }
 
-fn owner(flow: &Flow) -> (Value, Value, Value) {
+/// pid, name, and how it is known.
+pub(super) fn owner(flow: &Flow) -> (Value, Value, Value) {
     match &flow.owner {
         Some(its) => (
             json!(its.pid),

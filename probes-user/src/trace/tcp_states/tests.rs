@@ -1,16 +1,20 @@
 //! The verdicts over logs made by hand: what holds, what refutes, what settles nothing.
 
 use probes_common::tcp::TIMER_STARTED;
+use proptest::prelude::{prop_assert_eq, proptest};
 use serde_json::{Value, json};
 
 use super::lab_fold::LabFold;
+use super::watch_fold::WatchFold;
 use super::{ACTIVE_CLOSER, KILLED, SIXTY_SECONDS};
-use crate::evidence::{ClaimResult, Finding};
+use crate::evidence::{ClaimResult, Finding, Ledger};
 use crate::kernel::tcp::*;
 use crate::lab::script::{CASE, CASE_END};
 use crate::stream::{Body, Item, Mark};
-use crate::trace::tcp::tests::{BYSTANDER, CLIENT, SERVER, change, connection, waits};
-use crate::trace::{Ending, Fold as _};
+use crate::trace::tcp::tests::{
+    BYSTANDER, CLIENT, SERVER, change, connection, connections, in_order, mixed, waits,
+};
+use crate::trace::{Context, Ending, Fold as _, Mode};
 
 const PORT: u16 = 40_000;
 /// After the last event but the timer's expiry.
@@ -253,4 +257,33 @@ fn losses_and_missing_hooks_block_every_claim() {
     };
     assert_eq!(results(&lost), [ClaimResult::Inconclusive; 2]);
     assert_eq!(results(&missing), [ClaimResult::Unsupported; 2]);
+}
+
+fn watched(items: Vec<Item>) -> Ledger {
+    let context = Context {
+        trace: "tcp-states".to_owned(),
+        mode: Mode::Watch,
+        options: json!({}),
+        symbols: Vec::new(),
+        attached: Vec::new(),
+        enums: Default::default(),
+        timeline: None,
+    };
+    let mut fold = WatchFold::new(&context);
+    in_order(items).iter().for_each(|item| fold.item(item));
+    Box::new(fold).finish(&Ending::default()).ledger
+}
+
+proptest! {
+    #[test]
+    fn a_watch_tells_the_same_whatever_cpu_is_read_first(
+        starts in proptest::collection::vec((0_u64..5_000, 1_u64..40), 1..12),
+        seed in proptest::collection::vec(0_usize..64, 400),
+    ) {
+        let queues = connections(&starts);
+        let straight = watched(queues.iter().flatten().cloned().collect());
+        let ended = straight.tables.iter().find(|table| table.id == "connections").unwrap();
+        prop_assert_eq!(ended.rows.len(), 2 * starts.len(), "both ends of each");
+        prop_assert_eq!(watched(mixed(queues, &seed)), straight);
+    }
 }

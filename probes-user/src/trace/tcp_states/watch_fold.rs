@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
 
-use super::shown::Shown;
-use super::tables;
+use super::{peers, tables};
 use crate::evidence::{Ledger, Table};
 use crate::kernel::tcp::{LISTEN, SYN_RECV, state_name};
 use crate::stream::Item;
 use crate::trace::tcp::flow::{Flow, Role};
 use crate::trace::tcp::flows::Flows;
+use crate::trace::tcp::shown::Shown;
 use crate::trace::{Context, Ending, Fold, Outcome};
 
 /// Ended connections kept with all they were; older ones are kept as sums.
@@ -30,6 +30,7 @@ pub struct WatchFold {
     faults: u64,
     first_fault: Option<String>,
     now: u64,
+    begun: Option<u64>,
 }
 
 type Owners = BTreeMap<(u32, String), Counts>;
@@ -55,6 +56,7 @@ impl WatchFold {
             faults: 0,
             first_fault: None,
             now: 0,
+            begun: None,
         }
     }
 
@@ -155,6 +157,9 @@ impl WatchFold {
         let open = self.open();
         let closed = self.closed_since(&open, told);
         let [connections, lives] = tables::connections(&closed, self.now);
+        let [by_peer, trips] = peers::peers(&closed);
+        let all = self.ended.iter().chain(open.iter().copied());
+        let log = peers::log(all, told, self.begun.unwrap_or_default());
         let mut remarks = Vec::new();
         let listeners = open.iter().filter(|flow| flow.state() == LISTEN).count();
         let waiting = open.iter().filter(|flow| flow.closed.is_some()).count();
@@ -178,6 +183,9 @@ impl WatchFold {
             tables: vec![
                 connections,
                 lives,
+                by_peer,
+                trips,
+                log,
                 self.owners(&open),
                 self.states(&open),
                 tables::open(open, self.now),
@@ -207,6 +215,7 @@ fn count(owners: &mut Owners, flow: &Flow) {
 impl Fold for WatchFold {
     fn item(&mut self, item: &Item) {
         self.now = self.now.max(item.ktime());
+        self.begun.get_or_insert(self.now);
         self.flows.item(item);
         for flow in self.flows.take_done() {
             self.ended(flow);

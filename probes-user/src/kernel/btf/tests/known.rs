@@ -115,6 +115,7 @@ pub const OFFSETS: &[Row] = &[
     ("tw_timer", [at(160, 40), at(160, 40), at(160, 40), at(160, 40), at(160, 40)]),
     ("tw_substate", [at(140, 1), at(140, 1), at(140, 1), at(140, 1), at(140, 1)]),
     ("req_timer", [at(152, 40), at(152, 40), at(152, 40), at(152, 40), at(152, 40)]),
+    ("req_listener", [at(96, 8), at(96, 8), at(96, 8), at(96, 8), at(96, 8)]),
     ("folio_mapping", [at(24, 8), at(24, 8), at(24, 8), at(24, 8), at(24, 8)]),
     ("page_compound_head", [at(8, 8), at(8, 8), at(8, 8), at(8, 8), at(8, 8)]),
     ("mapping_host", [at(0, 8), at(0, 8), at(0, 8), at(0, 8), at(0, 8)]),

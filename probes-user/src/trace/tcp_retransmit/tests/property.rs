@@ -4,8 +4,10 @@ use probes_common::tcp::{TIMER_EXPIRED, TIMER_STARTED, TIMER_WRITE};
 use proptest::prelude::*;
 
 use super::kit::*;
-use crate::stream::Event;
+use super::watches::ledger as ledger_of;
+use crate::stream::{Event, Item};
 use crate::trace::scripted::CaseLog;
+use crate::trace::tcp::tests::{in_order, mixed};
 use crate::trace::tcp_retransmit::case::Judged;
 use crate::trace::tcp_retransmit::ledger::ledger;
 use crate::trace::tcp_retransmit::ties::resends;
@@ -68,28 +70,43 @@ fn tables(events: Vec<Event>) -> crate::evidence::Ledger {
     )
 }
 
+fn by_cpu(events: &[Event]) -> Vec<Vec<Item>> {
+    let of = |cpu| events.iter().filter(move |event| event.header.cpu == cpu);
+    (0..4)
+        .map(|cpu| of(cpu).copied().map(Item::Event).collect())
+        .collect()
+}
+
 proptest! {
     #[test]
     fn any_interleaving_of_the_cpus_gives_the_same_ledger(
         steps in prop::collection::vec(step(), 0..40),
-        order in any::<u64>(),
+        order in prop::collection::vec(0_usize..64, 40),
     ) {
         let events = stream(&steps);
-        let mut mixed = events.clone();
-        // Every CPU keeps its own order; which one is read next is arbitrary.
-        let mut seed = order;
-        let mut queues: Vec<std::collections::VecDeque<Event>> = (0..4)
-            .map(|cpu| events.iter().filter(|event| event.header.cpu == cpu).copied().collect())
+        let mixed: Vec<Event> = mixed(by_cpu(&events), &order)
+            .into_iter()
+            .filter_map(|item| match item {
+                Item::Event(event) => Some(event),
+                Item::Mark(_) => None,
+            })
             .collect();
-        mixed.clear();
-        while queues.iter().any(|queue| !queue.is_empty()) {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let queue = (seed >> 60) as usize % 4;
-            mixed.extend(queues[queue].pop_front());
-        }
         prop_assert_eq!(mixed.len(), events.len());
         prop_assert_eq!(resends(&mixed, &symbols()), resends(&events, &symbols()));
         prop_assert_eq!(tables(mixed), tables(events));
+    }
+
+    #[test]
+    fn a_watch_tells_the_same_whatever_cpu_is_read_first(
+        steps in prop::collection::vec(step(), 0..40),
+        order in prop::collection::vec(0_usize..64, 40),
+    ) {
+        let events = stream(&steps);
+        let straight: Vec<Item> = events.iter().copied().map(Item::Event).collect();
+        let options = || serde_json::json!({ "jiffy_ns": 4 * MS, "drop": ["data:2", "ack"] });
+        let told = ledger_of(&straight, options());
+        let mixed = in_order(mixed(by_cpu(&events), &order));
+        prop_assert_eq!(ledger_of(&mixed, options()), told);
     }
 
     #[test]

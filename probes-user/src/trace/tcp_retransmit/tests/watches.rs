@@ -48,7 +48,7 @@ fn listed(ktime: u64) -> Item {
     Item::Mark(mark.to_mark(ktime).unwrap())
 }
 
-fn ledger(items: &[Item], options: Value) -> Ledger {
+pub fn ledger(items: &[Item], options: Value) -> Ledger {
     let mut fold: Box<dyn Fold> = Box::new(WatchFold::new(&context(options)));
     items.iter().for_each(|item| fold.item(item));
     let interim = fold.interim();
@@ -139,4 +139,30 @@ fn a_state_that_was_not_asked_for_is_left_out() {
 fn without_the_length_of_a_jiffy_no_wait_is_told() {
     let ledger = ledger(&items(dead_peer()), json!({}));
     assert_eq!(cell(table(&ledger, "resends"), 1, "next_ms"), &Value::Null);
+}
+
+#[test]
+fn a_loss_on_purpose_is_tied_to_the_resend_that_answers_it() {
+    let mut wire = Wire::default();
+    wire.data(MS, 1_000, true);
+    wire.data(2 * MS, 1_000 + u32::from(MSS), false);
+    wire.resend(
+        202 * MS,
+        1_000 + u32::from(MSS),
+        resend_with(BY_PROBE, OPEN, 5),
+    );
+    let mut items = items(wire);
+    items.push(listed(900 * MS));
+    let asked = json!({ "jiffy_ns": 4 * MS, "drop": ["data:2@9"] });
+    let told = ledger(&items, asked);
+    let losses = table(&told, "losses");
+    assert_eq!(losses.rows.len(), 1);
+    assert_eq!(cell(losses, 0, "rule"), "data:2@9");
+    assert_eq!(cell(losses, 0, "cause"), "TLP");
+    assert_eq!(cell(losses, 0, "lost"), "segment");
+    assert_eq!(cell(losses, 0, "resent_ms"), 200.0);
+    assert_eq!(cell(losses, 0, "pid"), OWNER);
+    // Nothing is dropped on purpose, nothing is tied.
+    let plain = ledger(&items, json!({}));
+    assert!(plain.tables.iter().all(|table| table.id != "losses"));
 }

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use super::flow::Flow;
+use super::flows::Flows;
 use crate::kernel::tcp::{TIME_WAIT, state_of};
-use crate::trace::tcp::flow::Flow;
-use crate::trace::tcp::flows::Flows;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
