@@ -25,7 +25,7 @@ pub struct PageRow {
     pub comm: String,
     /// Last part of the file's path; empty of a device.
     pub name: String,
-    counts: BTreeMap<String, u64>,
+    pub(crate) counts: BTreeMap<String, u64>,
 }
 
 type Key = (u32, u32, u64, u32, u64);
@@ -76,7 +76,7 @@ fn joined(count: Count, one: u64, other: u64) -> u64 {
 pub struct Pages {
     pub rows: Vec<PageRow>,
     /// By `probes_common::pages::total`.
-    totals: Vec<u64>,
+    pub(crate) totals: Vec<u64>,
 }
 
 impl Pages {
@@ -159,7 +159,7 @@ pub fn owner_name(owner: u32) -> &'static str {
 pub struct PageMaps {
     rows: OwnedFd,
     files: OwnedFd,
-    totals: OwnedFd,
+    pub(crate) totals: OwnedFd,
     cpus: usize,
 }
 
