@@ -21,8 +21,9 @@ use crate::render::report::HookReport;
 /// A function of the kernel that stands for its recursion guard on tracepoint programs.
 pub const GUARD: &str = "bpf_prog_inc_misses_counter";
 
-/// Where it is no enumerator (up to 6.16) it is a macro, and always was this.
-const I_DIRTY_PAGES: u32 = 1 << 2;
+/// Where it is no enumerator (up to 6.16) it is a macro: bit 2, and since 6.12 bit 6. What the other kernels have
+/// at the other place is never handed to `__mark_inode_dirty`.
+const I_DIRTY_PAGES: u32 = 1 << 2 | 1 << 6;
 
 /// Takes rungs away, for tests and for looking at the ladder: `sched_waking` or `sched_waking:tp_btf`.
 #[derive(Debug, Clone, Default)]
