@@ -43,6 +43,7 @@ pub fn its_commands_work(ctx: &Ctx) -> Outcome {
         let command = command
             .replace(SOMEBODYS_PID, &pid)
             .replace("PID", &pid)
+            .replace("CMD", &format!("{} list", ctx.probes.display()))
             .replace('\'', "")
             .replace("10s", "300ms");
         let mut words: Vec<&str> = command.split_whitespace().collect();

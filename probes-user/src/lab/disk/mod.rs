@@ -59,6 +59,10 @@ impl std::fmt::Display for Lack {
 
 impl std::error::Error for Lack {}
 
+const READ_AHEAD: &str = "read_ahead_kb";
+/// VM_READAHEAD_PAGES (include/linux/mm.h).
+const READ_AHEAD_KIB: u64 = 128;
+
 /// Not `Send`: its mount is in the namespace of the thread that made it.
 pub struct Disk {
     fs: Fs,
@@ -66,6 +70,8 @@ pub struct Disk {
     device: LoopDevice,
     mounted: Cell<bool>,
     nomerges: u64,
+    /// In KiB, before the lab set it to the kernel's own default.
+    read_ahead: u64,
     /// After the device: it waits until the kernel has let go.
     _gone: AwaitGone,
     _thread: PhantomData<*const ()>,
@@ -87,6 +93,11 @@ impl Disk {
         if nomerges != 0 {
             device.set_queue("nomerges", 0)?;
         }
+        // A loop device keeps what it had with another file before.
+        let read_ahead = device.queue(READ_AHEAD).unwrap_or(READ_AHEAD_KIB);
+        if read_ahead != READ_AHEAD_KIB {
+            device.set_queue(READ_AHEAD, READ_AHEAD_KIB)?;
+        }
         mkfs::make(fs, device.path(), size)?;
         let mut disk = Disk {
             fs,
@@ -94,6 +105,7 @@ impl Disk {
             device,
             mounted: Cell::new(false),
             nomerges,
+            read_ahead,
             _gone: gone,
             _thread: PhantomData,
         };
@@ -217,9 +229,12 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // The setting outlives the disk: of all that a kill leaves it is the one thing, on a free device.
+        // The settings outlive the disk: of all that a kill leaves they are the one thing, on a free device.
         if self.nomerges != 0 {
             let _ = self.device.set_queue("nomerges", self.nomerges);
+        }
+        if self.read_ahead != READ_AHEAD_KIB {
+            let _ = self.device.set_queue(READ_AHEAD, self.read_ahead);
         }
         if self.unmount().is_err()
             && let Some(folder) = &self.mountpoint

@@ -77,7 +77,7 @@ static QUESTIONS: [Question; 5] = [
     Question {
         claim: Claim {
             id: "direct-io/protects-hot-pages",
-            number: "direct_once_left_count",
+            number: "hot_direct_once_left_count",
             statement: "Hot files stay in memory beside a stream with O_DIRECT that is larger than memory, and \
                 do not beside the same stream without it.",
             holds_if: "of 64 hot files read once, and read twice, at least 99% of the pages are in memory after a \

@@ -273,45 +273,36 @@ fn write_back(case: &Case) -> Verdict {
     let dirtied = write.count(Who::Actor, Count::dirtied);
     let by_others = write.count(Who::Others, Count::dirtied);
     let in_write = write.count(Who::Actor, bytes);
-    let early = write.count(Who::Others, bytes);
-    let (caller, flusher) = (
-        fsync.count(Who::Actor, bytes),
-        fsync.count(Who::Others, bytes),
-    );
+    let caller = fsync.count(Who::Actor, bytes);
+    let others = step(case, "written")?.count(Who::Others, bytes);
     if dirtied == 0 {
         return Err("no page was seen to be dirtied".to_owned());
     }
     let last = |sums: &Sums<'_>| sums.time(Who::All, Count::last_written_back_ns);
     let dirty_until = write.time(Who::Actor, Count::last_dirtied_ns);
     let in_order = last(&fsync).or(last(&write)) >= dirty_until;
-    let whole = near(early + caller + flusher, write.step.did.bytes);
-    let mut holds = near(dirtied, pages)
-        && few(by_others, pages)
-        && in_write == 0
-        && whole
-        && in_order
-        && (caller > 0 || flusher > 0 || early > 0);
+    let whole = near(caller + others, write.step.did.bytes);
+    let mut holds =
+        near(dirtied, pages) && few(by_others, pages) && in_write == 0 && whole && in_order;
     let mut says = format!(
         "write() of {pages} pages dirtied {dirtied} and requested {in_write} bytes; fsync() {caller} in its caller, others \
-         {}",
-        early + flusher
+         {others}"
     );
     let mut numbers = vec![
         ("dirtied_count", json!(dirtied)),
         ("requested_in_write_bytes", json!(in_write)),
         ("requested_in_fsync_bytes", json!(caller)),
-        ("requested_by_others_bytes", json!(early + flusher)),
+        ("requested_by_others_bytes", json!(others)),
     ];
     if case.subject.fs != FsName::Raw {
-        let (again, syncfs) = (step(case, "rewrite")?, step(case, "syncfs")?);
-        let kworkers = |sums: &Sums<'_>, count| -> u64 {
-            let rows = sums.rows(Who::Others);
+        let (again, both) = (step(case, "rewrite")?, step(case, "rewritten")?);
+        let kworkers = |count| -> u64 {
+            let rows = both.rows(Who::Others);
             rows.filter(|row| row.comm.starts_with("kworker"))
                 .map(|row| row.get(count))
                 .sum()
         };
-        let written = kworkers(&again, bytes) + kworkers(&syncfs, bytes);
-        let dirtied_by_it = kworkers(&again, Count::dirtied) + kworkers(&syncfs, Count::dirtied);
+        let (written, dirtied_by_it) = (kworkers(bytes), kworkers(Count::dirtied));
         holds &= written as f64 >= 0.98 * AGAIN as f64 && few(dirtied_by_it, AGAIN / PAGE);
         holds &= again.count(Who::Actor, Count::dirtied) >= AGAIN / PAGE;
         says += &format!(

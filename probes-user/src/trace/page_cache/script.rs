@@ -43,16 +43,22 @@ fn script(stage: &Stage, fs: FsName, bytes: u64) -> Result<()> {
 
 fn writing(bench: &Bench<'_>) -> Result<()> {
     let file = bench.open(true)?;
-    bench.step("write", |_| write(&file, bench.bytes, PIECE))?;
-    let sync = |file: &std::fs::File| -> Result<Did> {
-        file.sync_all().context("fsync")?;
+    // One step around both: the flusher may be at work between the two.
+    bench.step("written", |_| {
+        bench.step("write", |_| write(&file, bench.bytes, PIECE))?;
+        bench.step("fsync", |_| {
+            file.sync_all().context("fsync")?;
+            Ok(Did::default())
+        })?;
         Ok(Did::default())
-    };
-    bench.step("fsync", |_| sync(&file))?;
+    })?;
     if bench.fs() != FsName::Raw {
-        bench.step("rewrite", |_| write(&file, AGAIN, PIECE))?;
-        bench.step("syncfs", |_| {
-            rustix::fs::syncfs(&file).context("syncfs")?;
+        bench.step("rewritten", |_| {
+            bench.step("rewrite", |_| write(&file, AGAIN, PIECE))?;
+            bench.step("syncfs", |_| {
+                rustix::fs::syncfs(&file).context("syncfs")?;
+                Ok(Did::default())
+            })?;
             Ok(Did::default())
         })?;
     }
@@ -83,12 +89,14 @@ fn passes(bench: &Bench<'_>) -> Result<()> {
 fn ahead(bench: &Bench<'_>) -> Result<()> {
     bench.chill()?;
     let file = bench.open(false)?;
-    bench.step("stop", |_| read(&file, STOP_AFTER, SMALL))?;
+    bench.step("stop", |_| {
+        let did = read(&file, STOP_AFTER, SMALL)?;
+        // What is still on its way is not in memory by mincore, and cannot be thrown out.
+        let idle = || Ok(idle(bench)?.then_some(()));
+        bench.stage.wait("the device is idle", idle)?;
+        Ok(did)
+    })?;
     drop(file);
-    // What is still on its way cannot be thrown out.
-    bench
-        .stage
-        .wait("the device is idle", || Ok(idle(bench)?.then_some(())))?;
     bench.step("forget", |_| {
         bench.chill()?;
         Ok(Did::default())

@@ -199,12 +199,22 @@ fn a_write_that_sends_requests_itself_refutes_write_back() {
             ],
         )
     };
+    // Both, and what the flusher did in between.
+    let written = |flusher: u64| {
+        let mut step = step("written", &[]);
+        let mut own = row(SCRIPT + 1, &[(Count::written_back_bytes, flusher)]);
+        own.comm = "kworker/u4:1".to_owned();
+        step.pages.rows = vec![own];
+        step
+    };
     let all = PAGES * 4096;
-    let held = result(&[write(0), fsync(all)], "write-back");
+    let held = result(&[write(0), fsync(all), written(0)], "write-back");
     assert_eq!(held.0, ClaimResult::Holds, "{}", held.1);
-    let own = result(&[write(4096), fsync(all - 4096)], "write-back");
+    let own = result(&[write(4096), fsync(all - 4096), written(0)], "write-back");
     assert_eq!(own.0, ClaimResult::Refuted, "{}", own.1);
-    let half = result(&[write(0), fsync(all / 2)], "write-back");
+    let between = result(&[write(0), fsync(all / 2), written(all / 2)], "write-back");
+    assert_eq!(between.0, ClaimResult::Holds, "{}", between.1);
+    let half = result(&[write(0), fsync(all / 2), written(0)], "write-back");
     assert_eq!(half.0, ClaimResult::Refuted, "{}", half.1);
 }
 
