@@ -21,9 +21,10 @@ pub struct First {
     pub resident_pages: u64,
 }
 
+type Way = fn(&Source) -> Result<()>;
+
 pub fn pieces(stage: &Stage, source: &Source) -> Result<()> {
-    let ways: [(&str, fn(&Source) -> Result<()>); 3] =
-        [("read", read), ("sendfile", sendfile), ("mmap", touch)];
+    let ways: [(&str, Way); 3] = [("read", read), ("sendfile", sendfile), ("mmap", touch)];
     for (by, way) in ways {
         super::cool(stage, source)?;
         way(source)?;

@@ -42,6 +42,16 @@ pub struct Played<'a> {
     tick_ns: u64,
 }
 
+/// One end, as the kernel's table had it.
+struct Seen<'a> {
+    when: &'a str,
+    end: &'static str,
+    flow: &'a Flow,
+    state: u8,
+    /// Begin and end of the look.
+    time: (u64, u64),
+}
+
 impl<'a> Played<'a> {
     /// # Errors
     /// What is missing or does not fit, in words.
@@ -86,14 +96,16 @@ impl<'a> Played<'a> {
         if let Some(fault) = self.all.iter().flat_map(|flow| &flow.faults).next() {
             return Err(format!("a socket's events do not fit: {fault}"));
         }
-        for (when, end, flow, state, (from, to)) in self.seen() {
-            let mut changes = flow.path.iter().filter(|step| {
+        for look in self.seen() {
+            let (state, (from, to)) = (look.state, look.time);
+            let mut changes = look.flow.path.iter().filter(|step| {
                 let during = |since| from < since && since <= to;
                 step.state == state && step.since.is_some_and(during)
             });
-            let followed = state_at(flow, from);
+            let followed = state_at(look.flow, from);
             if followed != state && changes.next().is_none() {
                 let (table, events) = (state_name(state), state_name(followed));
+                let (when, end) = (look.when, look.end);
                 return Err(format!(
                     "{when}: {end} is {table} in the table, {events} by events"
                 ));
@@ -107,8 +119,7 @@ impl<'a> Played<'a> {
         Ok(())
     }
 
-    /// (when, end, its flow, its state in the table, begin and end of the look)
-    fn seen(&self) -> Vec<(&str, &'static str, &Flow, u8, (u64, u64))> {
+    fn seen(&self) -> Vec<Seen<'_>> {
         let mut seen = Vec::new();
         for mark in self.log.named(SEEN).filter(|mark| mark.ktime >= self.since) {
             let when = mark.data.get("when").and_then(Value::as_str).unwrap_or("");
@@ -118,7 +129,13 @@ impl<'a> Played<'a> {
                     .get(end)
                     .and_then(|its| its.get("state")?.as_u64());
                 let state = state.and_then(|state| u8::try_from(state).ok());
-                seen.push((when, end, flow, state.unwrap_or_default(), looked(mark)));
+                seen.push(Seen {
+                    when,
+                    end,
+                    flow,
+                    state: state.unwrap_or_default(),
+                    time: looked(mark),
+                });
             }
         }
         seen
