@@ -21,9 +21,10 @@ use crate::render::report::HookReport;
 /// A function of the kernel that stands for its recursion guard on tracepoint programs.
 pub const GUARD: &str = "bpf_prog_inc_misses_counter";
 
-/// Where it is no enumerator (up to 6.16) it is a macro: bit 2, and since 6.12 bit 6. What the other kernels have
-/// at the other place is never handed to `__mark_inode_dirty`.
-const I_DIRTY_PAGES: u32 = 1 << 2 | 1 << 6;
+/// Where it is no enumerator (up to 6.16) it is a macro: bit 2, later bit 5, as the print format of
+/// `writeback_mark_inode_dirty` says (5.10 and 6.1; 6.12). What the other kernels have at the other place,
+/// I_FREEING and I_LRU_ISOLATING, is never handed to `__mark_inode_dirty`.
+const I_DIRTY_PAGES: u32 = 1 << 2 | 1 << 5;
 
 /// Takes rungs away, for tests and for looking at the ladder: `sched_waking` or `sched_waking:tp_btf`.
 #[derive(Debug, Clone, Default)]

@@ -180,8 +180,15 @@ fn segments_resent() -> u64 {
         .expect("RetransSegs")
 }
 
-pub fn a_dead_peer_shows_with_cause_step_and_owner(ctx: &Ctx) -> Outcome {
-    sandbox::own_network();
+/// What the namespace resent, what each socket did, and what two watches told of it.
+struct Told {
+    pairs: [Dead; 2],
+    resent: u64,
+    own_counts: Vec<u32>,
+    reports: [Report; 2],
+}
+
+fn watch_the_dead(ctx: &Ctx) -> Told {
     let own = std::process::id().to_string();
     let pairs = [
         Dead::new(Ipv4Addr::LOCALHOST.into()),
@@ -206,7 +213,41 @@ pub fn a_dead_peer_shows_with_cause_step_and_owner(ctx: &Ctx) -> Outcome {
         .iter()
         .map(|pair| info(&pair.client, TOTAL_RETRANS))
         .collect();
-    for report in [by_netns.finish(), by_pid.finish()] {
+    Told {
+        pairs,
+        resent,
+        own_counts,
+        reports: [by_netns.finish(), by_pid.finish()],
+    }
+}
+
+/// As often as a lab runs a case again: some kernels run no program in a timer's interrupt that finds certain
+/// tasks current, and count nothing.
+const TRIES: u32 = 3;
+
+pub fn a_dead_peer_shows_with_cause_step_and_owner(ctx: &Ctx) -> Outcome {
+    sandbox::own_network();
+    let own = std::process::id().to_string();
+    let (mut told, mut tried) = (watch_the_dead(ctx), 1);
+    let short = |told: &Told| {
+        let mut reports = told.reports.iter();
+        reports.any(|report| sum(&report.rows("sockets"), "resends_count") < told.resent)
+    };
+    while short(&told) && tried < TRIES {
+        println!(
+            "try {tried}: fewer resends told than {} counted",
+            told.resent
+        );
+        drop(told);
+        (told, tried) = (watch_the_dead(ctx), tried + 1);
+    }
+    let Told {
+        pairs,
+        resent,
+        own_counts,
+        reports,
+    } = told;
+    for report in reports {
         let sockets = report.rows("sockets");
         assert_eq!(
             sum(&sockets, "resends_count"),
