@@ -72,7 +72,8 @@ fn reads_answer(report: &Report) {
 }
 
 /// What the watch sees of a lab that is its command.
-pub fn a_watch_counts_the_requests_of_a_process_by_opcode(ctx: &Ctx) -> Outcome {
+/// A watch of the lab itself, and the lab's own report.
+fn watch_the_lab(ctx: &Ctx) -> (Report, Report) {
     let dir = Dir::new();
     let inner = dir.join("inner.json");
     let report = ctx
@@ -86,13 +87,27 @@ pub fn a_watch_counts_the_requests_of_a_process_by_opcode(ctx: &Ctx) -> Outcome 
         .run()
         .expect(0)
         .report();
-    report.show();
-    report.assert_nothing_lost();
     let text = std::fs::read_to_string(&inner).expect("the lab's own report");
     let lab = Report {
         document: serde_json::from_str(&text).expect("a document"),
         code: 0,
     };
+    (report, lab)
+}
+
+/// The lab may have to run a case again; a watch of that sees both.
+const TRIES: usize = 5;
+
+pub fn a_watch_counts_the_requests_of_a_process_by_opcode(ctx: &Ctx) -> Outcome {
+    let tries = std::iter::repeat_with(|| watch_the_lab(ctx)).take(TRIES);
+    let again = |lab: &Report| {
+        let remarks = lab.remarks();
+        remarks.iter().any(|remark| remark.starts_with("run again"))
+    };
+    let whole = tries.into_iter().find(|(_, lab)| !again(lab));
+    let (report, lab) = whole.expect("a lab that runs each case once");
+    report.show();
+    report.assert_nothing_lost();
     for (opcode, count) in REQUESTS {
         let rows = report.rows("requests");
         let row = rows.iter().find(|row| row.text("opcode") == opcode);

@@ -20,6 +20,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use self::evidence::View;
+use self::marks::{HOT, Hot};
 use super::pages::{HOOKS, NEEDS, OPTIONS, Options};
 use crate::evidence::{Claim, Ledger};
 use crate::exit::usage;
@@ -141,11 +142,16 @@ impl Fold for LabFold {
 
     /// A call with O_DIRECT that was not seen whole.
     fn incomplete(&self) -> bool {
-        let view = self.cases.last().and_then(View::of);
-        view.is_some_and(|view| {
+        let Some(log) = self.cases.last() else {
+            return false;
+        };
+        // Reclaim for others was at work, before a stream or beside it.
+        let disturbed = |hot: &Hot| hot.pages_before != hot.pages || hot.dropped_by_others > 0;
+        let doubtful = View::of(log).is_some_and(|view| {
             let direct = view.steps().filter(|step| step.direct_calls() > 0);
             direct.map(|step| step.believed()).any(|its| its.is_err())
-        })
+        });
+        doubtful || marks::all::<Hot>(log, HOT).iter().any(disturbed)
     }
 
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {
