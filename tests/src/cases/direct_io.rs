@@ -5,11 +5,10 @@ use crate::harness::dir::Dir;
 use crate::harness::noise::Noise;
 use crate::harness::report::{Report, Row};
 
-const RESULTS: [(&str, &str); 4] = [
+const RESULTS: [(&str, &str); 3] = [
     ("direct-io/bypasses-cache", "holds"),
     ("direct-io/no-read-ahead", "holds"),
     ("direct-io/no-silent-fallback", "refuted"),
-    ("direct-io/protects-hot-pages", "holds"),
 ];
 const SIZE: u64 = 16 << 20;
 
@@ -33,6 +32,14 @@ fn settled(ctx: &Ctx) {
         let found = report.claim(claim);
         assert_eq!(found["result"], result, "{found}");
     }
+    // MGLRU on 7.2 keeps most of the files that were read once beside a buffered stream too.
+    let hot = if ctx.kernel == "7.2" {
+        "refuted"
+    } else {
+        "holds"
+    };
+    let found = report.claim("direct-io/protects-hot-pages");
+    assert_eq!(found["result"], hot, "{found}");
     for fs in ["ext4", "xfs"] {
         let step = |name: &str| step(&report, &format!("{fs}/{name}"));
         let (buffered, direct) = (step("buffered stream"), step("direct stream"));

@@ -144,7 +144,14 @@ fn numbers(report: &Report, size: u64) {
             };
             let keys = ["to_user_ratio", "to_kernel_ratio", "on_delivery_ratio"];
             for (key, expected) in keys.into_iter().zip(copies) {
-                assert_eq!(row.number(key), expected as f64, "{key}: {row:?}");
+                let off = (row.number(key) - expected as f64).abs();
+                // A packet or two may be copied on the way to a receiver that is slow to read.
+                let allowed = if key == "on_delivery_ratio" {
+                    0.05
+                } else {
+                    0.0
+                };
+                assert!(off <= allowed, "{key}: {row:?}");
             }
             let lent = if copies[1] == 0 { pages } else { 0 };
             assert_eq!(row.count("lent_pages_count"), lent, "{row:?}");

@@ -12,7 +12,8 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 
-use super::Lack;
+use super::{LETTING_GO, Lack};
+use crate::lab::shared::await_fact;
 
 /// Empty almost everywhere; in our namespace a small tmpfs hides what is there.
 const PLACES: [&str; 4] = ["/mnt", "/media", "/srv", "/opt"];
@@ -57,9 +58,14 @@ pub fn mount(device: &Path, folder: &Path, kind: &str) -> Result<()> {
     })
 }
 
+/// A file that was just closed may be let go of a little later (fput() leaves that to task work or a worker).
 pub fn unmount(folder: &Path) -> Result<()> {
-    unmount_from(folder, UnmountFlags::empty())
-        .with_context(|| format!("could not unmount {}", folder.display()))
+    let mut outcome = Ok(());
+    await_fact(LETTING_GO, || {
+        outcome = unmount_from(folder, UnmountFlags::empty());
+        outcome != Err(Errno::BUSY)
+    });
+    outcome.with_context(|| format!("could not unmount {}", folder.display()))
 }
 
 /// Something is still open on it: it goes with that.
