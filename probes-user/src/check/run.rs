@@ -29,24 +29,33 @@ struct Told {
     interrupted: bool,
 }
 
-/// Runs each of these `rounds` times, at most `jobs` at once; `done` hears of each run as it ends, with how many
+/// How the labs are to be run.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    pub rounds: usize,
+    /// At once.
+    pub jobs: usize,
+    /// MiB, for labs that take `--size`.
+    pub size: Option<u32>,
+}
+
+/// Runs each of these as often and as many at once as `how` says; `done` hears of each run as it ends, with how many
 /// there will be. After an interrupt the runs that had ended are what there is.
 ///
 /// # Errors
 /// A thread could not be started.
 pub fn all(
     traces: &[&'static dyn Trace],
-    rounds: usize,
-    jobs: usize,
+    how: How,
     interrupt: &Interrupt,
     mut done: impl FnMut(&Run, usize, usize),
 ) -> Result<Vec<Run>> {
     let (alone, beside): (Vec<_>, Vec<_>) = traces.iter().copied().partition(|its| its.alone());
-    let of = traces.len() * rounds;
+    let of = traces.len() * how.rounds;
     let mut runs: Vec<Run> = Vec::with_capacity(of);
-    for _ in 0..rounds {
-        for (traces, jobs) in [(&alone, 1), (&beside, jobs)] {
-            side_by_side(traces, jobs, interrupt, |run| {
+    for _ in 0..how.rounds {
+        for (traces, jobs) in [(&alone, 1), (&beside, how.jobs)] {
+            side_by_side(traces, How { jobs, ..how }, interrupt, |run| {
                 done(&run, runs.len() + 1, of);
                 runs.push(run);
             })?;
@@ -57,21 +66,21 @@ pub fn all(
 
 fn side_by_side(
     traces: &[&'static dyn Trace],
-    jobs: usize,
+    how: How,
     interrupt: &Interrupt,
     mut done: impl FnMut(Run),
 ) -> Result<()> {
     let left: Mutex<VecDeque<&'static dyn Trace>> = Mutex::new(traces.iter().copied().collect());
     std::thread::scope(|scope| {
         let (tell, told): (Sender<Run>, Receiver<Run>) = channel();
-        for number in 0..jobs.min(traces.len()) {
+        for number in 0..how.jobs.min(traces.len()) {
             let (tell, left) = (tell.clone(), &left);
             std::thread::Builder::new()
                 .name(format!("check-{number}"))
                 .spawn_scoped(scope, move || {
                     while let Some(trace) = next(left, interrupt) {
                         let begun = Instant::now();
-                        let run = match one(trace.name(), interrupt) {
+                        let run = match one(trace, how.size, interrupt) {
                             Ok(None) => break,
                             Ok(Some(findings)) => Ok(findings),
                             Err(why) => Err(format!("{why:#}")),
@@ -103,10 +112,14 @@ fn next(
 }
 
 /// None = interrupted.
-fn one(trace: &str, interrupt: &Interrupt) -> Result<Option<Vec<Finding>>> {
-    let mut child = start(trace)?;
+fn one(
+    trace: &dyn Trace,
+    size: Option<u32>,
+    interrupt: &Interrupt,
+) -> Result<Option<Vec<Finding>>> {
+    let mut child = start(trace, size)?;
     let (Some(mut out), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(anyhow!("no pipe to {trace}"));
+        return Err(anyhow!("no pipe to {}", trace.name()));
     };
     // Read while it runs: a full pipe would stop it.
     let read = |pipe: &mut dyn std::io::Read| {
@@ -141,10 +154,16 @@ fn one(trace: &str, interrupt: &Interrupt) -> Result<Option<Vec<Finding>>> {
     }
 }
 
-fn start(trace: &str) -> Result<Child> {
+fn start(trace: &dyn Trace, size: Option<u32>) -> Result<Child> {
     let mut command = Command::new("/proc/self/exe");
+    let takes_size = trace.options().iter().any(|option| option.name == "size");
+    if let Some(size) = size.filter(|_| takes_size) {
+        command.args([trace.name(), "--size", &size.to_string()]);
+    } else {
+        command.arg(trace.name());
+    }
     command
-        .args([trace, "--json"])
+        .arg("--json")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -159,7 +178,7 @@ fn start(trace: &str) -> Result<Child> {
     }
     command
         .spawn()
-        .with_context(|| format!("could not start the lab of {trace}"))
+        .with_context(|| format!("could not start the lab of {}", trace.name()))
 }
 
 fn wait(child: &mut Child, interrupt: &Interrupt) -> Result<()> {

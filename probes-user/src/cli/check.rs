@@ -35,6 +35,9 @@ pub struct CheckArgs {
     /// Labs at once; those that measure costs run alone in any case
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=2))]
     pub jobs: u16,
+    /// MiB that the labs of files and disks move (default: theirs, 64)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=1024))]
+    pub size: Option<u32>,
     /// Write the results as JUnit XML too
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
@@ -96,17 +99,20 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     preflight::ready(&kernel, Mode::Lab)?;
     let interrupt = Interrupt::install()?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = usize::from(args.jobs).min(processors);
+    let how = check::run::How {
+        rounds: usize::from(args.repeat),
+        jobs: usize::from(args.jobs).min(processors),
+        size: args.size,
+    };
     let begun = Instant::now();
-    let rounds = usize::from(args.repeat);
-    let runs = check::run::all(&traces, rounds, jobs, &interrupt, |run, number, of| {
+    let runs = check::run::all(&traces, how, &interrupt, |run, number, of| {
         progress(run, number, of, begun.elapsed());
     })?;
     let asked = |claim: &str| args.asks_for(claim);
     let rows = check::rows(&traces, &runs, &asked, &expectations, &kernel.release);
     let whole = !interrupt.requested();
     if args.json {
-        let document = render::document(&rows, &kernel.release, rounds, begun.elapsed(), whole);
+        let document = render::document(&rows, &kernel.release, how.rounds, begun.elapsed(), whole);
         print(format!("{document:#}\n").as_bytes())?;
     } else {
         print(render::text(&rows).as_bytes())?;

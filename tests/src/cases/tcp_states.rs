@@ -136,6 +136,12 @@ pub fn of_nginx_and_curl_every_connection_has_its_right_owners(ctx: &Ctx) -> Out
     Outcome::Pass
 }
 
+/// The client first: its end waits. Closed at once, both ends may have sent a FIN before either has come.
+fn close_in_order((client, mut server): (TcpStream, TcpStream)) {
+    drop(client);
+    assert_eq!(server.read(&mut [0]).expect("the client's FIN"), 0);
+}
+
 pub fn connections_from_before_the_start_are_followed_to_their_end(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
@@ -146,11 +152,11 @@ pub fn connections_from_before_the_start_are_followed_to_their_end(ctx: &Ctx) ->
     };
     let (mut old, kept) = (pair(), pair());
     // Over before the start: its client waits.
-    drop(pair());
+    close_in_order(pair());
     let watch = Watch::of(ctx, "tcp-states", &["--netns", &here()]);
     old.0.write_all(b"four").expect("a write");
     old.1.read_exact(&mut [0; 4]).expect("what was written");
-    drop(old);
+    close_in_order(old);
     let report = watch.finish();
     let own = u64::from(std::process::id());
     let closed = report.rows("connections");
@@ -213,8 +219,7 @@ pub fn only_sockets_that_were_asked_for_are_shown(ctx: &Ctx) -> Outcome {
             let address = listener.local_addr().expect("its address");
             let client = TcpStream::connect(address).expect("a connection");
             let server = listener.accept().expect("its other end").0;
-            drop(client);
-            drop(server);
+            close_in_order((client, server));
         }
         let report = watch.finish_quietly();
         let closed = report.rows("connections");

@@ -14,6 +14,7 @@ mod tests;
 
 use std::cell::Cell;
 use std::fs;
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,17 @@ pub struct Disk {
     _thread: PhantomData<*const ()>,
 }
 
+/// khugepaged brings in pages of whatever file a process has mapped, read-ahead and all (collapse_file,
+/// mm/khugepaged.c; seen of plain files on 7.2): behind the lab's back, and the lab counts who brings in what.
+/// Programs that the lab starts inherit it.
+fn keep_khugepaged_off() -> Result<()> {
+    // SAFETY: takes numbers only.
+    if unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error()).context("prctl(PR_SET_THP_DISABLE)");
+    }
+    Ok(())
+}
+
 impl Disk {
     /// Moves the calling thread into a mount namespace of its own, if it has a file system to mount.
     ///
@@ -86,6 +98,7 @@ impl Disk {
         if let Some(lack) = lacks(fs) {
             return Err(Lack(lack).into());
         }
+        keep_khugepaged_off()?;
         let device = LoopDevice::new(backing::file(size)?)?;
         let gone = AwaitGone::new(device.number());
         // Up to some 6.x the loop driver forbids merging on its own queue; a disk does not.

@@ -117,7 +117,7 @@ impl Fold for LabFold {
 
     fn incomplete(&self) -> bool {
         let last = self.cases.last().and_then(Case::of);
-        last.is_some_and(|case| !case.counts_agree() || case.reclaimed_by().is_some())
+        last.is_some_and(|case| !case.counts_agree() || case.disturbed_by().is_some())
     }
 
     fn finish(self: Box<Self>, ending: &Ending) -> Outcome {

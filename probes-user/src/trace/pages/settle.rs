@@ -87,16 +87,12 @@ fn all(
         if let Some(full) = case.steps.iter().find_map(|step| step.pages.overflow()) {
             return inconclusive(fs, &format!("the counters were full: {full}"));
         }
-        match (question.judge)(&case) {
-            Err(why) => return inconclusive(fs, &why),
-            Ok(its) if !its.holds && case.reclaimed_by().is_some() => {
-                let by = case.reclaimed_by().unwrap_or_default();
-                return inconclusive(
-                    fs,
-                    &format!("{by} took pages of the file away meanwhile: {}", its.says),
-                );
+        match ((question.judge)(&case), case.disturbed_by()) {
+            (Err(why), _) => return inconclusive(fs, &why),
+            (Ok(its), Some(by)) if !its.holds => {
+                return inconclusive(fs, &format!("{by} meanwhile: {}", its.says));
             }
-            Ok(its) => {
+            (Ok(its), _) => {
                 refuted |= !its.holds;
                 judged += 1;
                 said.push(format!("{}: {}", fs.name(), its.says));

@@ -61,12 +61,17 @@ impl Case {
         self.steps.iter().map(move |step| Sums { step, subject })
     }
 
-    /// Who took pages of the file out of the cache in the middle of a step: reclaim is at work on this machine.
-    pub fn reclaimed_by(&self) -> Option<String> {
+    /// Who else took pages of the file out of the cache in the middle of a step (reclaim), or brought some in
+    /// (khugepaged): what the step's own doing shows is then not the whole of it.
+    pub fn disturbed_by(&self) -> Option<String> {
         self.all().find_map(|sums| {
-            let mut rows = sums.rows(Who::Others);
-            let row = rows.find(|row| row.get(Count::deleted) > 0)?;
-            Some(row.comm.clone())
+            sums.rows(Who::Others).find_map(|row| {
+                if row.get(Count::deleted) > 0 {
+                    return Some(format!("{} took pages of the file away", row.comm));
+                }
+                let came_in = INSERTED.iter().any(|count| row.get(*count) > 0);
+                came_in.then(|| format!("{} brought in pages of the file", row.comm))
+            })
         })
     }
 

@@ -146,6 +146,23 @@ fn a_warm_pass_needs_a_cold_one_as_its_control() {
     );
 }
 
+/// Seen on 7.2: khugepaged had brought in 320 pages before dd wrote them, which dd then found there.
+#[test]
+fn what_somebody_else_brought_in_or_took_away_refutes_nothing() {
+    for (count, said) in [
+        (Count::inserted_other, "khugepaged brought in pages"),
+        (Count::deleted, "khugepaged took pages"),
+    ] {
+        let mut disturbed = warm(1);
+        let mut other = row(99, &[(count, 320)]);
+        other.comm = "khugepaged".to_owned();
+        disturbed.pages.rows.push(other);
+        let (result, because) = result(&[cold(), disturbed], "warm-hits-all");
+        assert_eq!(result, ClaimResult::Inconclusive, "{because}");
+        assert!(because.contains(said), "{because}");
+    }
+}
+
 #[test]
 fn pages_that_the_script_read_and_nobody_saw_settle_nothing() {
     let mut step = cold();
