@@ -202,6 +202,10 @@ pub static SCHED: Instrument = Instrument {
             "the first run of a new task has no queue time",
         ),
         tracepoint("sched_switch", "nothing says who was asleep"),
+        tracepoint(
+            "sched_migrate_task",
+            "a change of CPU is known only from where a task runs next",
+        ),
         twice(
             "sched_process_fork",
             &FORK_AGAIN,
