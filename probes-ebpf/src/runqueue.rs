@@ -173,9 +173,7 @@ unsafe fn count_in<const SHARED: bool>(row: *mut RunqRow, times: Times, ns: u64,
 #[inline(always)]
 unsafe fn more<const SHARED: bool>(cell: *mut u64, by: u64) {
     // SAFETY: the caller's promise.
-    unsafe {
-        if SHARED { add(cell, by) } else { *cell += by }
-    }
+    unsafe { if SHARED { add(cell, by) } else { *cell += by } }
 }
 
 /// # Safety

@@ -677,6 +677,38 @@ pub static COPY: Instrument = Instrument {
     ],
 };
 
+pub static RUNQUEUE: Instrument = Instrument {
+    name: "runqueue",
+    question: "How long do tasks wait for a CPU, and why; how long do they run and sleep?",
+    object: object!("runqueue"),
+    hooks: &[
+        named(
+            "runq_wakeup",
+            "sched_wakeup",
+            &[],
+            "nothing says when a task was queued",
+        ),
+        named(
+            "runq_wakeup_new",
+            "sched_wakeup_new",
+            &[],
+            "the first wait of a new task is not counted",
+        ),
+        named(
+            "runq_migrate",
+            "sched_migrate_task",
+            &[],
+            "delays by migration are told as those of the CPU that the task came to",
+        ),
+        named(
+            "runq_switch",
+            "sched_switch",
+            &[],
+            "nothing says when a task runs",
+        ),
+    ],
+};
+
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[
     &SCHED,
@@ -690,6 +722,7 @@ pub static INSTRUMENTS: &[&Instrument] = &[
     &PAGE_CACHE,
     &URING,
     &COPY,
+    &RUNQUEUE,
 ];
 
 /// The hook of this program, with its instrument.

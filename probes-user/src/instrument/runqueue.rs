@@ -129,7 +129,9 @@ impl RunqueueMaps {
         sys::map_lookup(self.cpus.as_fd(), 0, &mut value)?;
         let rows = value.chunks_exact(size_of::<RunqRow>()).enumerate();
         let rows = rows.map(|(cpu, bytes)| SchedRow::of([cpu as u64, 0], &raw(bytes)));
-        Ok(rows.filter(|row| row.delay.count() + row.on_cpu.count() > 0).collect())
+        Ok(rows
+            .filter(|row| row.delay.count() + row.on_cpu.count() > 0)
+            .collect())
     }
 
     fn by_key(&self) -> io::Result<Vec<SchedRow>> {

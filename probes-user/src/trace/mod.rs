@@ -236,6 +236,8 @@ pub enum Watching {
     Sockets,
     /// It follows the requests of disks, of everybody or of somebody's processes.
     Disks,
+    /// It counts what the scheduler does, with everybody's tasks or with somebody's processes.
+    Scheduler,
 }
 
 pub trait Trace: Sync {

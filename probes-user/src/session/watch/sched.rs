@@ -96,7 +96,9 @@ impl Subject for Scheduler {
         self.followed.as_ref().is_some_and(Followed::ended)
     }
 
+    /// What is read now is all there will be: rows and CPUs add up.
     fn end(&mut self, run: &mut Run<'_>) -> Result<()> {
+        run.started.shared.cut();
         self.tell(run)
     }
 }

@@ -14,6 +14,7 @@ mod roles;
 mod script;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 
 use anyhow::Result;
 use serde_json::json;
@@ -26,17 +27,44 @@ use crate::stream::Item;
 use crate::trace::herd::stack::Classifier;
 use crate::trace::herd::symbols;
 use crate::trace::scripted::Cases;
-use crate::trace::{Context, Ending, Fold, LabOptions, Outcome, Trace, Watching};
+use crate::trace::{Context, Ending, Fold, LabOptions, Mode, Outcome, Trace, Watching};
 
 pub struct Wakeups;
 
 pub static WAKEUPS: Wakeups = Wakeups;
+
+const LAB: &[&str] = &[
+    "sched_waking",
+    "sched_wakeup",
+    "sched_switch",
+    "sched_migrate_task",
+];
+
+const WATCH: &[&str] = &[
+    "runq_wakeup",
+    "runq_wakeup_new",
+    "runq_migrate",
+    "runq_switch",
+];
 
 const HOOKS: &[&str] = &[
     "sched_waking",
     "sched_wakeup",
     "sched_switch",
     "sched_migrate_task",
+    "runq_wakeup",
+    "runq_wakeup_new",
+    "runq_migrate",
+    "runq_switch",
+];
+
+const NEEDS: &[&str] = &[
+    "sched_waking",
+    "sched_wakeup",
+    "sched_switch",
+    "sched_migrate_task",
+    "runq_wakeup",
+    "runq_switch",
 ];
 
 impl Trace for Wakeups {
@@ -57,7 +85,15 @@ impl Trace for Wakeups {
     }
 
     fn needs(&self) -> &'static [&'static str] {
-        HOOKS
+        NEEDS
+    }
+
+    fn lab_only(&self) -> &'static [&'static str] {
+        LAB
+    }
+
+    fn watch_only(&self) -> &'static [&'static str] {
+        WATCH
     }
 
     fn symbols(&self) -> &'static [&'static str] {
@@ -72,7 +108,7 @@ impl Trace for Wakeups {
     }
 
     fn watching(&self) -> Watching {
-        Watching::Nothing
+        Watching::Scheduler
     }
 
     fn alone(&self) -> bool {
@@ -97,6 +133,9 @@ impl Trace for Wakeups {
     }
 
     fn fold(&self, context: &Context) -> Box<dyn Fold> {
+        if context.mode == Mode::Watch {
+            return Box::new(watch::WatchFold::new(context));
+        }
         let variants = context.options["variants"].clone();
         Box::new(LabFold {
             classifier: Classifier::new(&context.symbols),

@@ -39,7 +39,8 @@ impl WatchFold {
     }
 
     fn keep_longest(&mut self) {
-        self.slow.sort_by_key(|(_, _, delay)| std::cmp::Reverse(delay.delay_ns));
+        self.slow
+            .sort_by_key(|(_, _, delay)| std::cmp::Reverse(delay.delay_ns));
         self.dropped += self.slow.len().saturating_sub(SHOWN) as u64;
         self.slow.truncate(SHOWN);
     }
@@ -69,7 +70,11 @@ impl WatchFold {
     }
 
     fn cpus(&self) -> Table {
-        let mut table = with_times("cpus", "Waiting for a CPU, running and asleep, by CPU", &[("cpu", "cpu")]);
+        let mut table = with_times(
+            "cpus",
+            "Waiting for a CPU, running and asleep, by CPU",
+            &[("cpu", "cpu")],
+        );
         let mut all = SchedRow::default();
         for row in &self.counted.cpus {
             all.join(row);
@@ -96,7 +101,9 @@ impl WatchFold {
         self.counted.cpus.iter().for_each(|row| all.join(row));
         for (name, (count, ns)) in CAUSES.iter().zip(all.causes) {
             let mean = ns.checked_div(count);
-            table.rows.push(vec![json!(name), json!(count), json!(ns), json!(mean)]);
+            table
+                .rows
+                .push(vec![json!(name), json!(count), json!(ns), json!(mean)]);
         }
         table
     }
@@ -202,7 +209,8 @@ impl Fold for WatchFold {
             }
             Item::Event(event) => {
                 if let Body::RunDelay(delay) = &event.body {
-                    self.slow.push((event.header.ktime, event.header.cpu, *delay));
+                    self.slow
+                        .push((event.header.ktime, event.header.cpu, *delay));
                     if self.slow.len() >= SHOWN * 2 {
                         self.keep_longest();
                     }
