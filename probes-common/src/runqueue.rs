@@ -88,6 +88,30 @@ impl RunqRow {
     };
 }
 
+/// Who woke whom, by which kernel stack.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "user", derive(Debug))]
+#[repr(C)]
+pub struct WakeKey {
+    /// Who was current; a bystander in an interrupt, which the stack tells.
+    pub waker: u32,
+    pub target: u32,
+    /// Its number in the map of stacks; negative = none.
+    pub stack: i64,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+#[repr(C)]
+pub struct WakeRow {
+    pub count: u64,
+    pub waker_comm: [u8; 16],
+    pub target_comm: [u8; 16],
+}
+
+pub const RUNQ_WAKES: u32 = 4096;
+pub const RUNQ_STACKS: u32 = 2048;
+
 /// A task that waited for a CPU longer than asked for.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -108,4 +132,5 @@ const _: () = {
     assert!(size_of::<RunqControl>() == 16);
     assert!(size_of::<RunqRow>() == 128 + 12 * BUCKETS);
     assert!(size_of::<RunDelay>() == 56);
+    assert!(size_of::<WakeKey>() == 16 && size_of::<WakeRow>() == 40);
 };

@@ -226,6 +226,7 @@ impl TraceArgs {
             without: Without::parse(&run.without)
                 .or_else(|error| usage(format!("--without: {error}")))?,
             surgeon: !self.sockets.drop.is_empty(),
+            wakers: self.sched.wakers,
             progress: std::io::IsTerminal::is_terminal(&std::io::stderr()),
         })
     }

@@ -19,6 +19,9 @@ pub struct SchedArgs {
     /// A line for each delay from being queued to running of at least this long (10ms)
     #[arg(long, value_name = "D", value_parser = duration)]
     pub slower: Option<Duration>,
+    /// Who woke whom, with the kernel's stack (about 1 µs for each waking)
+    #[arg(long)]
+    pub wakers: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

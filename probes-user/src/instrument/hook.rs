@@ -683,6 +683,12 @@ pub static RUNQUEUE: Instrument = Instrument {
     object: object!("runqueue"),
     hooks: &[
         named(
+            "runq_waking",
+            "sched_waking",
+            &[],
+            "nothing says who woke a task",
+        ),
+        named(
             "runq_wakeup",
             "sched_wakeup",
             &[],

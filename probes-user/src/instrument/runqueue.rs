@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use probes_common::runqueue::{RunqControl, RunqKey, RunqRow, cause};
+use probes_common::runqueue::{RunqControl, RunqKey, RunqRow, WakeKey, WakeRow, cause};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Times, text, times};
@@ -50,12 +50,28 @@ impl SchedRow {
     }
 }
 
+/// Who woke whom, by one kernel stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wakes {
+    /// Who was current; a bystander where the stack shows an interrupt.
+    pub waker: u32,
+    pub waker_comm: String,
+    pub target: u32,
+    pub target_comm: String,
+    pub count: u64,
+    /// Return addresses, innermost first; empty = none was to be had.
+    pub stack: Vec<u64>,
+}
+
 /// All that was counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduled {
     pub cpus: Vec<SchedRow>,
     pub rows: Vec<SchedRow>,
-    /// Times that found no row.
+    /// If they were asked for.
+    #[serde(default)]
+    pub wakes: Vec<Wakes>,
+    /// Times and wakings that found no row.
     pub full: u64,
 }
 
@@ -66,6 +82,8 @@ pub struct RunqueueMaps {
     cpus: OwnedFd,
     rows: OwnedFd,
     full: OwnedFd,
+    wakes: OwnedFd,
+    stacks: OwnedFd,
     count: usize,
 }
 
@@ -88,6 +106,8 @@ impl RunqueueMaps {
             cpus: own("RUNQ_CPUS")?,
             rows: own("RUNQ_ROWS")?,
             full: own("RUNQ_FULL")?,
+            wakes: own("RUNQ_WAKES")?,
+            stacks: own("RUNQ_STACKS")?,
             count: crate::kernel::possible_cpus()? as usize,
         }))
     }
@@ -119,6 +139,7 @@ impl RunqueueMaps {
                 full: full.sum(),
                 cpus: self.by_cpu()?,
                 rows: self.by_key()?,
+                wakes: self.wakes()?,
             })
         };
         read().context("could not read what was counted of the scheduler")
@@ -136,27 +157,69 @@ impl RunqueueMaps {
 
     fn by_key(&self) -> io::Result<Vec<SchedRow>> {
         let mut rows = Vec::new();
-        let (mut key, mut next) = (vec![0; size_of::<RunqKey>()], vec![0; size_of::<RunqKey>()]);
-        let mut value = vec![0; size_of::<RunqRow>()];
-        let map = self.rows.as_fd();
-        let mut found = sys::map_next_key(map, None, &mut next)?;
-        while found {
-            std::mem::swap(&mut key, &mut next);
-            if sys::map_lookup_key(map, &key, &mut value)? {
-                // SAFETY: repr(C) integers, any bytes are a value; the slice has the size.
-                let key = unsafe { key.as_ptr().cast::<RunqKey>().read_unaligned() };
-                rows.push(SchedRow::of(key.key, &raw(&value)));
-            }
-            found = sys::map_next_key(map, Some(&key), &mut next)?;
-        }
+        each::<RunqKey>(&self.rows, size_of::<RunqRow>(), |key, value| {
+            rows.push(SchedRow::of(key.key, &raw(value)));
+            Ok(())
+        })?;
         rows.sort_by_key(|row| row.key);
         Ok(rows)
     }
+
+    fn wakes(&self) -> io::Result<Vec<Wakes>> {
+        let mut all = Vec::new();
+        let mut frames = vec![0; STACK_BYTES];
+        each::<WakeKey>(&self.wakes, size_of::<WakeRow>(), |key, value| {
+            let row: WakeRow = raw(value);
+            let mut stack = Vec::new();
+            if let Ok(id) = u32::try_from(key.stack)
+                && sys::map_lookup_key(self.stacks.as_fd(), &id.to_ne_bytes(), &mut frames)?
+            {
+                let cells = frames.chunks_exact(8);
+                let cells = cells.map(|cell| cell.try_into().map_or(0, u64::from_ne_bytes));
+                stack.extend(cells.take_while(|address| *address != 0));
+            }
+            all.push(Wakes {
+                waker: key.waker,
+                waker_comm: text(&row.waker_comm),
+                target: key.target,
+                target_comm: text(&row.target_comm),
+                count: row.count,
+                stack,
+            });
+            Ok(())
+        })?;
+        all.sort_by_key(|wakes| std::cmp::Reverse(wakes.count));
+        Ok(all)
+    }
 }
 
-fn raw(bytes: &[u8]) -> RunqRow {
-    // SAFETY: repr(C) integers, any bytes are a value; the slice has the size.
-    unsafe { bytes.as_ptr().cast::<RunqRow>().read_unaligned() }
+/// PERF_MAX_STACK_DEPTH addresses.
+const STACK_BYTES: usize = 127 * 8;
+
+/// Every key and value of a hash map that nothing is ever deleted from.
+fn each<K: Copy>(
+    map: &OwnedFd,
+    value_size: usize,
+    mut take: impl FnMut(K, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut key, mut next) = (vec![0; size_of::<K>()], vec![0; size_of::<K>()]);
+    let mut value = vec![0; value_size];
+    let mut found = sys::map_next_key(map.as_fd(), None, &mut next)?;
+    while found {
+        std::mem::swap(&mut key, &mut next);
+        if sys::map_lookup_key(map.as_fd(), &key, &mut value)? {
+            take(raw(&key), &value)?;
+        }
+        found = sys::map_next_key(map.as_fd(), Some(&key), &mut next)?;
+    }
+    Ok(())
+}
+
+/// For the types of this instrument's maps.
+fn raw<T: Copy>(bytes: &[u8]) -> T {
+    assert!(bytes.len() >= size_of::<T>(), "a value of the map's size");
+    // SAFETY: repr(C) integers, any bytes are a value; in bounds.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
 }
 
 #[cfg(test)]

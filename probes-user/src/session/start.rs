@@ -83,7 +83,9 @@ pub fn start(
         Mode::Watch => trace.lab_only(),
         Mode::Lab => trace.watch_only(),
     };
-    let wanted = |hook: &&str| options.surgeon && *hook == "surgeon";
+    let wanted = |hook: &&str| {
+        options.surgeon && *hook == "surgeon" || options.wakers && *hook == "runq_waking"
+    };
     hooks.retain(|hook| wanted(hook) || !unused.contains(hook));
     needs.retain(|hook| !unused.contains(hook));
     let facts = clock.part("btf", || facts(&hooks))?;

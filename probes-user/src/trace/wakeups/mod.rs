@@ -38,9 +38,12 @@ const LAB: &[&str] = &[
     "sched_wakeup",
     "sched_switch",
     "sched_migrate_task",
+    "runq_waking",
 ];
 
+/// The first only if it is asked for (`--wakers`).
 const WATCH: &[&str] = &[
+    "runq_waking",
     "runq_wakeup",
     "runq_wakeup_new",
     "runq_migrate",
@@ -52,6 +55,7 @@ const HOOKS: &[&str] = &[
     "sched_wakeup",
     "sched_switch",
     "sched_migrate_task",
+    "runq_waking",
     "runq_wakeup",
     "runq_wakeup_new",
     "runq_migrate",

@@ -349,3 +349,54 @@ fn a_chain_is_right_only_inside_the_stamps_of_those_who_made_it() {
     missing.retain(|event| !matches!(&event.body, Body::Waking(waking) if waking.target == C));
     assert_eq!(facts::links(&missing, &told, &classifier), None);
 }
+
+#[test]
+fn in_an_interrupt_nobody_is_the_waker() {
+    let wakes = |stack: &[&str], count: u64| {
+        let (depth, frames) = frames(stack);
+        crate::instrument::runqueue::Wakes {
+            waker: A,
+            waker_comm: "a".to_owned(),
+            target: B,
+            target_comm: "b".to_owned(),
+            count,
+            stack: frames[..depth as usize].to_vec(),
+        }
+    };
+    let counted = crate::instrument::runqueue::Scheduled {
+        wakes: vec![wakes(PIPE_WRITE, 3), wakes(TIMER, 2)],
+        ..Default::default()
+    };
+    let context = crate::trace::Context {
+        trace: "wakeups".to_owned(),
+        mode: crate::trace::Mode::Watch,
+        options: json!({ "by": 0 }),
+        symbols: symbols(),
+        attached: Vec::new(),
+        enums: Default::default(),
+        timeline: None,
+    };
+    let mut fold = super::watch::WatchFold::new(&context);
+    crate::trace::Fold::item(
+        &mut fold,
+        &Item::Mark(Mark {
+            ktime: 1,
+            name: super::watch::COUNTED.to_owned(),
+            data: serde_json::to_value(counted).unwrap(),
+        }),
+    );
+    let ledger = crate::trace::Fold::interim(&fold);
+    let table = ledger
+        .tables
+        .iter()
+        .find(|table| table.id == "wakes")
+        .unwrap();
+    let told: Vec<_> = table
+        .rows
+        .iter()
+        .map(|row| (&row[0], &row[2], &row[5]))
+        .collect();
+    let (pid, pipe, timer) = (json!(A), json!("pipe"), json!("timer"));
+    let expected = [(&pid, &pipe, &json!(3)), (&json!(null), &timer, &json!(2))];
+    assert_eq!(told, expected);
+}

@@ -1,5 +1,7 @@
 //! The watch: how long tasks waited for a CPU and why, how long they ran and slept; and each delay that was long.
 
+use std::collections::BTreeMap;
+
 use probes_common::runqueue::{RunDelay, by, cause};
 use serde_json::{Value, json};
 
@@ -7,8 +9,11 @@ use crate::evidence::Ledger;
 use crate::evidence::ledger::Table;
 use crate::instrument::blocks::{Times, text};
 use crate::instrument::runqueue::{SchedRow, Scheduled};
+use crate::kernel::symbols;
+use crate::kernel::symbols::stack::{inside, is_boundary};
 use crate::stream::{Body, Item};
-use crate::trace::{Context, Ending, Fold, Outcome};
+use crate::trace::herd::stack::{Cause, Classifier};
+use crate::trace::{Context, Ending, Fold, Outcome, Symbol};
 
 /// Name of the mark that holds all that was counted so far.
 pub const COUNTED: &str = "scheduled";
@@ -24,6 +29,8 @@ pub struct WatchFold {
     wants_slow: bool,
     slow: Vec<(u64, u32, RunDelay)>,
     dropped: u64,
+    classifier: Classifier,
+    symbols: Vec<Symbol>,
 }
 
 impl WatchFold {
@@ -35,6 +42,8 @@ impl WatchFold {
             wants_slow: option("slower_ns").is_some(),
             slow: Vec::new(),
             dropped: 0,
+            classifier: Classifier::new(&context.symbols),
+            symbols: context.symbols.clone(),
         }
     }
 
@@ -52,12 +61,15 @@ impl WatchFold {
         if self.by != u64::from(by::CPU) {
             ledger.tables.push(self.rows());
         }
+        if !self.counted.wakes.is_empty() {
+            ledger.tables.push(self.wakes());
+        }
         if self.wants_slow {
             ledger.tables.push(self.slow());
         }
         if self.counted.full > 0 {
             ledger.remarks.push(format!(
-                "{} times found no row of their own: too many to keep apart",
+                "{} times and wakings found no row of their own: too many to keep apart",
                 self.counted.full
             ));
         }
@@ -135,6 +147,62 @@ impl WatchFold {
             table.title = format!("{} (the first {TOP} of {})", table.title, rows.len());
         }
         table
+    }
+
+    /// In an interrupt nobody's task is the waker.
+    fn wakes(&self) -> Table {
+        let mut table = Table::new(
+            "wakes",
+            "Who woke whom, the most often first",
+            &[
+                ("waker_pid", "pid"),
+                ("waker", "waker"),
+                ("by", "by"),
+                ("target_pid", "pid"),
+                ("target", "woken"),
+                ("wakings_count", "wakings"),
+            ],
+        );
+        let mut pairs: BTreeMap<(Option<u32>, String, &str, u32, String), u64> = BTreeMap::new();
+        for wakes in &self.counted.wakes {
+            let cause = self.classifier.of_stack(&wakes.stack);
+            let interrupt = cause == Cause::Timer || self.interrupted(&wakes.stack);
+            let (pid, waker) = match interrupt {
+                true => (None, "interrupt".to_owned()),
+                false => (Some(wakes.waker), wakes.waker_comm.clone()),
+            };
+            let key = (
+                pid,
+                waker,
+                cause.name(),
+                wakes.target,
+                wakes.target_comm.clone(),
+            );
+            *pairs.entry(key).or_default() += wakes.count;
+        }
+        let mut pairs: Vec<_> = pairs.into_iter().collect();
+        pairs.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        for ((pid, waker, by, target, target_comm), count) in pairs.iter().take(TOP) {
+            table.rows.push(vec![
+                json!(pid),
+                json!(waker),
+                json!(by),
+                json!(target),
+                json!(target_comm),
+                json!(count),
+            ]);
+        }
+        if pairs.len() > TOP {
+            table.title = format!("{} (the first {TOP} of {})", table.title, pairs.len());
+        }
+        table
+    }
+
+    fn interrupted(&self, stack: &[u64]) -> bool {
+        stack.iter().enumerate().any(|(position, address)| {
+            let symbol = symbols::find(&self.symbols, inside(position, *address));
+            symbol.is_some_and(|symbol| is_boundary(&symbol.name))
+        })
     }
 
     fn slow(&self) -> Table {
