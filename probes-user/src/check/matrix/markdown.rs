@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::against::{END, HEAD};
 use super::explain::{self, Fact};
-use super::text::{labels, why};
+use super::text::{known, labels, told, why};
 use super::{Cell, Difference, Matrix, Row};
 
 const INTRO: &str = "# Kernels
@@ -79,17 +79,16 @@ fn line(page: &mut String, first: &str, cells: &[String]) {
 
 fn differs(page: &mut String, matrix: &Matrix, row: &Row, difference: &Difference) {
     let _written = writeln!(page, "### `{}`, by {}\n", row.id, difference.by.word());
-    for group in &difference.groups {
-        let Some(cell) = group.first().and_then(|at| row.cells[*at].as_ref()) else {
-            continue;
-        };
+    for (group, cell) in told(row, difference) {
         let on = labels(matrix, group);
         let _written = writeln!(page, "- **{on}**: {}, {}", cell.result, cell.because);
-        if let Some(expected) = &cell.expected {
-            let _written = writeln!(page, "  ({})", expected.source);
-        }
     }
-    let _written = writeln!(page, "\n{}.\n", capital(&why(matrix, difference)));
+    page.push('\n');
+    for (group, source) in known(row, difference) {
+        let on = labels(matrix, &group);
+        let _written = writeln!(page, "Known of {on}: {source}.\n");
+    }
+    let _written = writeln!(page, "{}.\n", capital(&why(matrix, difference)));
 }
 
 fn capital(text: &str) -> String {

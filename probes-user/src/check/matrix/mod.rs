@@ -84,6 +84,12 @@ impl Cell {
         })
     }
 
+    /// Is the deciding number a row of several?
+    pub fn several(&self) -> bool {
+        let value = self.number.as_ref().map(|its| &its.value);
+        matches!(value, Some(Value::String(_) | Value::Array(_)))
+    }
+
     /// The deciding number if it is a count, which two kernels alike would share to the last figure.
     fn exact(&self) -> Option<&Value> {
         let number = self.number.as_ref()?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cell, Column, Difference, Matrix, Row};
+use super::{Cell, Difference, Matrix, Row, groups};
 use crate::render::table::elide;
 use crate::render::text::{WIDTH, wrap};
 
@@ -19,8 +19,8 @@ pub fn text(matrix: &Matrix) -> String {
         table(&mut text, matrix, block);
     }
     text.push_str("(* differs between kernels, see below; ! not what is known of that kernel)\n");
-    for (column, cell) in matrix.red() {
-        red(&mut text, column, cell);
+    for row in &matrix.rows {
+        red(&mut text, matrix, row);
     }
     let differing = || {
         matrix
@@ -90,45 +90,85 @@ fn cell(cell: Option<&Cell>, own_result: bool) -> String {
         cell.amount()
     };
     let mark = if cell.red() { "!" } else { "" };
-    elide(&format!("{mark}{said}"), CELL)
+    let said = format!("{mark}{said}");
+    if said.chars().count() <= CELL || own_result || cell.several() {
+        return elide(&said, CELL);
+    }
+    // Rather without its unit than without its last figures.
+    let figures = said.split_once(' ').map(|(figures, _)| figures);
+    elide(figures.unwrap_or(&said), CELL)
 }
 
-fn red(text: &mut String, column: &Column, cell: &Cell) {
-    let word = if cell.known == "differs" {
-        "DIFFERS"
-    } else {
-        "NOT SETTLED"
+/// What is red in a row; columns that say the same are told once.
+fn red(text: &mut String, matrix: &Matrix, row: &Row) {
+    let said = |cell: &Cell| {
+        (
+            cell.known.clone(),
+            cell.result.clone(),
+            cell.because.clone(),
+        )
     };
-    let _written = writeln!(text, "\n{word} {} on {}", cell.id, column.label);
-    lines(text, &format!("{}: {}", cell.result, cell.because));
-    if let Some(expected) = &cell.expected {
-        lines(
-            text,
-            &format!("expected {}: {}", expected.result, expected.source),
-        );
+    for group in groups(&row.cells, said) {
+        let Some(cell) = row.cells[group[0]].as_ref().filter(|cell| cell.red()) else {
+            continue;
+        };
+        let word = if cell.known == "differs" {
+            "DIFFERS"
+        } else {
+            "NOT SETTLED"
+        };
+        let on = labels(matrix, &group);
+        let _written = writeln!(text, "\n{word} {} on {on}", cell.id);
+        lines(text, &format!("{}: {}", cell.result, cell.because));
+        if let Some(its) = &cell.expected {
+            lines(text, &format!("expected {}: {}", its.result, its.source));
+        }
     }
 }
 
 fn differs(text: &mut String, matrix: &Matrix, row: &Row, difference: &Difference) {
     let _written = writeln!(text, "\n{} differs by {}", row.id, difference.by.word());
-    for group in &difference.groups {
-        let Some(cell) = group.first().and_then(|at| row.cells[*at].as_ref()) else {
-            continue;
-        };
+    for (group, cell) in told(row, difference) {
+        let on = labels(matrix, group);
+        lines(text, &format!("{on}: {}, {}", cell.result, cell.because));
+    }
+    for (group, source) in known(row, difference) {
         lines(
             text,
-            &format!(
-                "{}: {}, {}",
-                labels(matrix, group),
-                cell.result,
-                cell.because
-            ),
+            &format!("known of {}: {source}", labels(matrix, &group)),
         );
-        if let Some(expected) = &cell.expected {
-            lines(text, &format!("  known: {}", expected.source));
-        }
     }
     lines(text, &why(matrix, difference));
+}
+
+/// The first cell of each group speaks for it.
+pub fn told<'a>(row: &'a Row, difference: &'a Difference) -> Vec<(&'a [usize], &'a Cell)> {
+    let first = |group: &'a Vec<usize>| {
+        let cell = row.cells[*group.first()?].as_ref()?;
+        Some((group.as_slice(), cell))
+    };
+    difference.groups.iter().filter_map(first).collect()
+}
+
+/// What is known of the groups, each source once.
+pub fn known<'a>(row: &'a Row, difference: &Difference) -> Vec<(Vec<usize>, &'a str)> {
+    let mut known: Vec<(Vec<usize>, &str)> = Vec::new();
+    for at in difference.groups.iter().flatten() {
+        let expected = row.cells[*at]
+            .as_ref()
+            .and_then(|cell| cell.expected.as_ref());
+        let Some(source) = expected.map(|its| its.source.as_str()) else {
+            continue;
+        };
+        match known.iter_mut().find(|(_, other)| *other == source) {
+            Some((on, _)) => on.push(*at),
+            None => known.push((vec![*at], source)),
+        }
+    }
+    for (on, _) in &mut known {
+        on.sort_unstable();
+    }
+    known
 }
 
 /// `setting x: none on 5.10, 6.1; 4 on 6.12`, each fact; or that there is none.
