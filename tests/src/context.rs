@@ -1,7 +1,13 @@
 //! What a test is told about the run, and what it answers.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde_json::{Value, json};
 
 /// For one whole test, sized for an emulated guest that shares its host: only a hang reaches it.
 pub const BUDGET: Duration = Duration::from_secs(300);
@@ -12,9 +18,41 @@ pub struct Ctx {
     pub kernel: String,
     /// The program under test.
     pub probes: PathBuf,
+    /// What tests hand over, a line each: in memory, shared with their processes.
+    handed: Arc<File>,
 }
 
 impl Ctx {
+    pub fn new(kernel: &str, probes: PathBuf) -> Ctx {
+        let memory = memfd_create("handed-over", MemfdFlags::CLOEXEC).expect("a file in memory");
+        Ctx {
+            kernel: kernel.to_owned(),
+            probes,
+            handed: Arc::new(File::from(memory)),
+        }
+    }
+
+    /// Gives `xtask` a document that the test has made, whatever comes of the test.
+    pub fn hand_over(&self, kind: &str, document: &Value) {
+        let line = json!({ "kind": kind, "document": document });
+        let written = writeln!(&*self.handed, "{line}");
+        written.expect("a file in memory takes a document");
+    }
+
+    /// What has been handed over since the last call.
+    pub fn handed_over(&self) -> Vec<Value> {
+        let mut text = String::new();
+        let mut file = &*self.handed;
+        let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+        let emptied = read
+            .and_then(|_| file.set_len(0))
+            .and_then(|()| file.rewind());
+        emptied.expect("a file in memory can be read");
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
     pub fn on_host(&self) -> bool {
         self.kernel == "host"
     }

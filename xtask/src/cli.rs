@@ -59,6 +59,14 @@ pub enum Command {
         Built-in jobs that try the runner itself: @true, @panic, @hang, @sleep"
     )]
     Vm(VmArgs),
+    /// `probes check` on every kernel, claim by kernel: where they differ, and by what
+    #[command(
+        after_help = "Examples:\n  cargo xtask matrix                               the host and four guests\n  \
+        cargo xtask matrix --write                       the same, and docs/kernels.md of it\n  \
+        cargo xtask matrix --kernel 6.1,host --only 'tcp-*/*'\n  \
+        cargo xtask matrix --kernel 6.1,./bzImage --modules ./lib/modules/6.9.0"
+    )]
+    Matrix(MatrixArgs),
     /// What CI runs: formatting, lints, every test, generated documents
     Ci,
     /// Write the generated parts of the documents again
@@ -148,6 +156,27 @@ pub struct VmArgs {
     /// The command; the first word is looked up in the guest, or a file of this host
     #[arg(last = true)]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct MatrixArgs {
+    /// Labels of the lock file, `host`, or the path of one bzImage, separated by commas (all but that when not given)
+    #[arg(long, value_delimiter = ',')]
+    pub kernel: Vec<String>,
+    /// Modules folder (the one that holds `kernel/`) that belongs to a bzImage of yours
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
+    /// Only claims whose id matches (`*` stands for anything), several by commas
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// The whole as JSON (schema probes.matrix/1) too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write docs/kernels.md
+    #[arg(long)]
+    pub write: bool,
+    #[command(flatten)]
+    pub guest: GuestArgs,
 }
 
 #[derive(Debug, Default, Clone, Args)]

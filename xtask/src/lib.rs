@@ -11,6 +11,7 @@ pub mod docs;
 pub mod image;
 pub mod job;
 pub mod kernels;
+pub mod matrix;
 pub mod report;
 pub mod run;
 pub mod setup;

@@ -3,6 +3,8 @@
 //! What could fool it: a claim that comes out now so and now so is not averaged but flaky, and a trace that did
 //! not run at all leaves its claims as not run; neither counts as an agreement.
 
+pub mod circumstances;
+pub mod matrix;
 pub mod render;
 pub mod run;
 
@@ -13,6 +15,7 @@ use serde_json::Value;
 use crate::evidence::expect::{Expectation, Expectations, Verdict};
 use crate::evidence::{Claim, ClaimResult, Finding};
 use crate::exit::Exit;
+use crate::render::report::HookReport;
 use crate::trace::Trace;
 
 /// What one run of a trace's lab gave, or why there is nothing.
@@ -20,6 +23,8 @@ use crate::trace::Trace;
 pub struct Run {
     pub trace: &'static str,
     pub findings: Result<Vec<Finding>, String>,
+    /// Those of the trace, as the run found them.
+    pub hooks: Vec<HookReport>,
     pub took: Duration,
 }
 
@@ -66,6 +71,8 @@ pub struct Row {
     pub claim: &'static Claim,
     pub settled: Settled,
     pub known: Known,
+    /// What was known of it before.
+    pub expected: Option<Expectation>,
     /// Of the last run that gave one.
     pub finding: Option<Finding>,
     /// All claims of a trace are settled by one run of its lab; a mean over the runs.
@@ -129,6 +136,7 @@ pub fn rows(
                 claim,
                 settled,
                 known,
+                expected: expectations.find(release, claim.id).cloned(),
                 finding,
                 took,
             });

@@ -5,9 +5,11 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
 
-use super::{Known, Row, Settled, Tally};
+use super::circumstances::Circumstances;
+use super::{Known, Row, Run, Settled, Tally};
 use crate::evidence::Table;
 use crate::render::table;
+use crate::trace::Trace;
 
 /// Schema of the document; `docs/check.schema.json` describes it.
 pub const SCHEMA: &str = "probes.check/1";
@@ -75,17 +77,31 @@ fn of(rows: &[Row]) -> Table {
 
 /// `took_ns`, 1200000 → `took 1.2 ms`.
 pub fn number(key: &str, value: &Value) -> String {
-    let (words, unit) = match key.rsplit_once('_') {
+    format!("{} {}", words(key), amount(key, value))
+}
+
+/// The words of a number's key, and the unit that it ends with.
+fn parts(key: &str) -> (&str, &str) {
+    match key.rsplit_once('_') {
         Some((words, unit @ ("ns" | "us" | "ms" | "s" | "bytes"))) => (words, unit),
         Some((words, "count" | "mean" | "errno" | "ratio")) => (words, ""),
         _ => (key, ""),
-    };
-    let words = words.replace('_', " ");
+    }
+}
+
+/// `took_ns` → `took`.
+pub fn words(key: &str) -> String {
+    parts(key).0.replace('_', " ")
+}
+
+/// `took_ns`, 1200000 → `1.2 ms`.
+pub fn amount(key: &str, value: &Value) -> String {
+    let (_, unit) = parts(key);
     let spaced = |text: String| match unit {
         "" => text,
         unit => format!("{text} {unit}"),
     };
-    let value = match (value, value.as_f64()) {
+    match (value, value.as_f64()) {
         (_, Some(ns)) if unit == "ns" => crate::render::text::span(ns),
         (Value::Number(number), Some(float)) if number.is_f64() => {
             spaced(format!("{}", (float * 1000.0).round() / 1000.0))
@@ -98,18 +114,34 @@ pub fn number(key: &str, value: &Value) -> String {
         }
         (Value::Null, _) => "-".to_owned(),
         (other, _) => spaced(other.to_string()),
-    };
-    format!("{words} {value}")
+    }
+}
+
+/// What a document is made of beside its rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    pub release: &'a str,
+    pub runs: &'a [Run],
+    pub circumstances: &'a Circumstances,
+    pub rounds: usize,
+    /// MiB, if the labs of files and disks were given it.
+    pub size: Option<u32>,
+    pub took: Duration,
+    /// It was not interrupted.
+    pub whole: bool,
 }
 
 /// One document.
-pub fn document(rows: &[Row], release: &str, rounds: usize, took: Duration, whole: bool) -> Value {
+pub fn document(rows: &[Row], traces: &[&'static dyn Trace], around: &Around<'_>) -> Value {
     let tally = Tally::of(rows);
+    let ran = |trace: &&&dyn Trace| rows.iter().any(|row| row.trace == trace.name());
     json!({
         "schema": SCHEMA,
-        "kernel": release,
-        "rounds": rounds,
+        "kernel": around.release,
+        "rounds": around.rounds,
+        "size_mib": around.size,
         "claims": rows.iter().map(row).collect::<Vec<_>>(),
+        "traces": traces.iter().filter(ran).map(|its| trace(*its, around)).collect::<Vec<_>>(),
         "summary": {
             "as_expected": tally.as_expected,
             "differ": tally.differ,
@@ -117,8 +149,25 @@ pub fn document(rows: &[Row], release: &str, rounds: usize, took: Duration, whol
             "not_run": tally.not_run,
             "nothing_known": tally.nothing_known,
         },
-        "duration_ns": u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-        "interrupted": !whole,
+        "duration_ns": u64::try_from(around.took.as_nanos()).unwrap_or(u64::MAX),
+        "interrupted": !around.whole,
+    })
+}
+
+/// What its labs ran under, and what they watched with.
+fn trace(trace: &dyn Trace, around: &Around<'_>) -> Value {
+    let mut own = around.runs.iter().filter(|run| run.trace == trace.name());
+    let hooks = own.rfind(|run| run.findings.is_ok()).map(|run| &run.hooks);
+    let hooks: Vec<Value> = hooks
+        .into_iter()
+        .flatten()
+        .map(|its| json!({ "hook": its.hook, "attached_as": its.attached_as, "why_not": its.why_not }))
+        .collect();
+    json!({
+        "trace": trace.name(),
+        "settings": around.circumstances.settings(trace),
+        "functions": around.circumstances.functions(trace),
+        "hooks": hooks,
     })
 }
 
@@ -150,8 +199,8 @@ fn row(row: &Row) -> Value {
             .map(|(result, count)| (result.word().to_owned(), json!(count)));
         value["results"] = Value::Object(each.collect());
     }
-    if let Known::Differs { expected, source } = &row.known {
-        value["expected"] = json!({ "result": expected, "source": source });
+    if let Some(expected) = &row.expected {
+        value["expected"] = json!({ "result": expected.result.word(), "source": expected.source });
     }
     value
 }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::Run;
 use crate::evidence::Finding;
+use crate::render::report::HookReport;
 use crate::session::interrupt::Interrupt;
 use crate::trace::Trace;
 
@@ -26,17 +27,20 @@ const TICK: Duration = Duration::from_millis(20);
 #[derive(Deserialize)]
 struct Told {
     claims: Vec<Finding>,
+    hooks: Vec<HookReport>,
     interrupted: bool,
 }
 
 /// How the labs are to be run.
 #[derive(Debug, Clone, Copy)]
-pub struct How {
+pub struct How<'a> {
     pub rounds: usize,
     /// At once.
     pub jobs: usize,
     /// MiB, for labs that take `--size`.
     pub size: Option<u32>,
+    /// Hooks that every lab does without.
+    pub without: &'a [String],
 }
 
 /// Runs each of these as often and as many at once as `how` says; `done` hears of each run as it ends, with how many
@@ -46,7 +50,7 @@ pub struct How {
 /// A thread could not be started.
 pub fn all(
     traces: &[&'static dyn Trace],
-    how: How,
+    how: How<'_>,
     interrupt: &Interrupt,
     mut done: impl FnMut(&Run, usize, usize),
 ) -> Result<Vec<Run>> {
@@ -66,7 +70,7 @@ pub fn all(
 
 fn side_by_side(
     traces: &[&'static dyn Trace],
-    how: How,
+    how: How<'_>,
     interrupt: &Interrupt,
     mut done: impl FnMut(Run),
 ) -> Result<()> {
@@ -80,14 +84,15 @@ fn side_by_side(
                 .spawn_scoped(scope, move || {
                     while let Some(trace) = next(left, interrupt) {
                         let begun = Instant::now();
-                        let run = match one(trace, how.size, interrupt) {
+                        let (findings, hooks) = match one(trace, how, interrupt) {
                             Ok(None) => break,
-                            Ok(Some(findings)) => Ok(findings),
-                            Err(why) => Err(format!("{why:#}")),
+                            Ok(Some(told)) => (Ok(told.claims), told.hooks),
+                            Err(why) => (Err(format!("{why:#}")), Vec::new()),
                         };
                         let run = Run {
                             trace: trace.name(),
-                            findings: run,
+                            findings,
+                            hooks,
                             took: begun.elapsed(),
                         };
                         if tell.send(run).is_err() {
@@ -112,12 +117,8 @@ fn next(
 }
 
 /// None = interrupted.
-fn one(
-    trace: &dyn Trace,
-    size: Option<u32>,
-    interrupt: &Interrupt,
-) -> Result<Option<Vec<Finding>>> {
-    let mut child = start(trace, size)?;
+fn one(trace: &dyn Trace, how: How<'_>, interrupt: &Interrupt) -> Result<Option<Told>> {
+    let mut child = start(trace, how)?;
     let (Some(mut out), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(anyhow!("no pipe to {}", trace.name()));
     };
@@ -141,7 +142,7 @@ fn one(
         return Ok(None);
     }
     match serde_json::from_slice::<Told>(&report) {
-        Ok(told) if !told.interrupted => Ok(Some(told.claims)),
+        Ok(told) if !told.interrupted => Ok(Some(told)),
         Ok(_) => Err(anyhow!("it was interrupted")),
         Err(_) => {
             let said = String::from_utf8_lossy(&said);
@@ -154,13 +155,15 @@ fn one(
     }
 }
 
-fn start(trace: &dyn Trace, size: Option<u32>) -> Result<Child> {
+fn start(trace: &dyn Trace, how: How<'_>) -> Result<Child> {
     let mut command = Command::new("/proc/self/exe");
+    command.arg(trace.name());
     let takes_size = trace.options().iter().any(|option| option.name == "size");
-    if let Some(size) = size.filter(|_| takes_size) {
-        command.args([trace.name(), "--size", &size.to_string()]);
-    } else {
-        command.arg(trace.name());
+    if let Some(size) = how.size.filter(|_| takes_size) {
+        command.args(["--size", &size.to_string()]);
+    }
+    for hook in how.without {
+        command.args(["--without", hook]);
     }
     command
         .arg("--json")

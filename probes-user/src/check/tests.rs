@@ -29,6 +29,7 @@ fn round(results: [ClaimResult; 2]) -> Run {
     let ids = [CLAIM, "accept-herd/cost"];
     Run {
         trace: "accept-herd",
+        hooks: Vec::new(),
         findings: Ok(ids
             .iter()
             .zip(results)

@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::output::print;
+use crate::check::circumstances::Circumstances;
 use crate::check::{self, Row, Run, Tally, render};
 use crate::evidence::expect::Expectations;
 use crate::exit::{Exit, usage};
+use crate::instrument::Without;
 use crate::kernel::{Kernel, preflight};
 use crate::session::interrupt::Interrupt;
 use crate::trace::{Mode, TRACES, Trace};
@@ -38,12 +40,18 @@ pub struct CheckArgs {
     /// MiB that the labs of files and disks move (default: theirs, 64)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=1024))]
     pub size: Option<u32>,
+    /// Do without a hook, or one rung of its ladder, as the traces' own option (repeatable)
+    #[arg(long, value_name = "HOOK")]
+    pub without: Vec<String>,
     /// Write the results as JUnit XML too
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
-    /// One JSON document (schema probes.check/1)
+    /// One JSON document (schema probes.check/1); several make a matrix: `probes matrix`
     #[arg(short, long)]
     pub json: bool,
+    /// Write the results to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 pub const EXAMPLES: &str = "Examples:
@@ -99,6 +107,7 @@ impl CheckArgs {
 pub fn run(args: &CheckArgs) -> Result<Exit> {
     let expectations = args.expectations()?;
     let traces = args.traces()?;
+    Without::parse(&args.without).or_else(|error| usage(format!("--without: {error}")))?;
     let kernel = Kernel::running()?;
     preflight::ready(&kernel, Mode::Lab)?;
     let interrupt = Interrupt::install()?;
@@ -107,7 +116,10 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
         rounds: usize::from(args.repeat),
         jobs: usize::from(args.jobs).min(processors),
         size: args.size,
+        without: &args.without,
     };
+    // Before the labs: what they found, they ran under.
+    let circumstances = Circumstances::read(&traces);
     let begun = Instant::now();
     let runs = check::run::all(&traces, how, &interrupt, |run, number, of| {
         progress(run, number, of, begun.elapsed());
@@ -115,11 +127,23 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
     let asked = |claim: &str| args.asks_for(claim);
     let rows = check::rows(&traces, &runs, &asked, &expectations, &kernel.release);
     let whole = !interrupt.requested();
-    if args.json {
-        let document = render::document(&rows, &kernel.release, how.rounds, begun.elapsed(), whole);
-        print(format!("{document:#}\n").as_bytes())?;
+    let text = if args.json {
+        let around = render::Around {
+            release: &kernel.release,
+            runs: &runs,
+            circumstances: &circumstances,
+            rounds: how.rounds,
+            size: how.size,
+            took: begun.elapsed(),
+            whole,
+        };
+        format!("{:#}\n", render::document(&rows, &traces, &around))
     } else {
-        print(render::text(&rows).as_bytes())?;
+        render::text(&rows)
+    };
+    match &args.output {
+        Some(path) => write(path, &text)?,
+        None => print(text.as_bytes())?,
     }
     write_files(args, &rows, &kernel.release)?;
     Ok(if whole {

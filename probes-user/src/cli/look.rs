@@ -16,7 +16,7 @@ pub fn commands() -> Vec<Command> {
     vec![
         Command::new("list")
             .about("What traces there are")
-            .display_order(101),
+            .display_order(102),
         Command::new("claims")
             .about("What each trace settles, and what number would refute it")
             .arg(
@@ -24,14 +24,14 @@ pub fn commands() -> Vec<Command> {
                     .value_name("TRACE")
                     .help("Only this trace"),
             )
-            .display_order(102),
+            .display_order(103),
         Command::new("explain")
             .about("How a trace proves what it says")
             .arg(Arg::new("trace").value_name("TRACE").required(true))
-            .display_order(103),
+            .display_order(104),
         Command::new("doctor")
             .about("Can probes run here? Each line with its remedy")
-            .display_order(104),
+            .display_order(105),
         Command::new("docs")
             .about("Write or check the generated parts of the documentation")
             .arg(Arg::new("write").long("write").action(ArgAction::SetTrue))

@@ -5,6 +5,7 @@ pub mod check;
 pub mod disks;
 pub mod docs;
 pub mod look;
+pub mod matrix;
 pub mod output;
 pub mod replay;
 pub mod sched;
@@ -53,11 +54,17 @@ pub fn command() -> Command {
                 .after_help(check::EXAMPLES)
                 .display_order(100),
         ))
+        .subcommand(matrix::MatrixArgs::augment_args(
+            Command::new("matrix")
+                .about("Several kernels' checks beside each other: where they differ, and by what")
+                .after_help(matrix::EXAMPLES)
+                .display_order(101),
+        ))
         .subcommands(look::commands())
         .subcommand(replay::ReplayArgs::augment_args(
             Command::new("replay")
                 .about("Run a recording through the same pipeline, without root")
-                .display_order(106),
+                .display_order(107),
         ))
 }
 
@@ -86,6 +93,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Exit> {
     }
     match name {
         "check" => check::run(&check::CheckArgs::from_arg_matches(sub)?),
+        "matrix" => matrix::run(&matrix::MatrixArgs::from_arg_matches(sub)?),
         "replay" => replay::run(&replay::ReplayArgs::from_arg_matches(sub)?),
         _ => look::run(name, sub),
     }

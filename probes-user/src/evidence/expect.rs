@@ -79,16 +79,18 @@ impl Expectations {
         }
     }
 
-    /// `release` as `uname -r` gives it.
+    /// What is known of the claim on this kernel; `release` as `uname -r` gives it.
+    pub fn find(&self, release: &str, claim: &str) -> Option<&Expectation> {
+        self.expectations
+            .iter()
+            .find(|row| row.claim == claim && matches(&row.kernels, release).unwrap_or(false))
+    }
+
     pub fn judge(&self, release: &str, claim: &str, result: ClaimResult) -> Verdict {
         if result == ClaimResult::Inconclusive {
             return Verdict::Inconclusive;
         }
-        let row = self
-            .expectations
-            .iter()
-            .find(|row| row.claim == claim && matches(&row.kernels, release).unwrap_or(false));
-        match row {
+        match self.find(release, claim) {
             None => Verdict::Unknown,
             Some(row) if row.result == result => Verdict::AsExpected,
             Some(row) => Verdict::Differs {

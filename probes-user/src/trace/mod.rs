@@ -273,6 +273,15 @@ pub trait Trace: Sync {
     fn symbols(&self) -> &'static [&'static str] {
         &[]
     }
+    /// What this kernel may have set otherwise and its claims' results or numbers turn on: sysctls by name, files
+    /// of /sys by path. `probes check` says what they are where the lab runs.
+    fn settings(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Kernel functions that are there or not, by which what it settles is done differently.
+    fn functions(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// Of TCP's timers, those that `timer_start` and `timer_expire_entry` tell, by function: a busy connection
     /// starts its own with every segment.
     fn timers(&self) -> &'static [&'static str] {

@@ -16,6 +16,7 @@ mod files;
 mod herding;
 mod kills;
 mod labs;
+mod matrix;
 mod nginx;
 mod page_cache;
 mod queues;
@@ -45,6 +46,8 @@ pub const TESTS: &[Test] = tests![
         both_labs_settle_every_claim_beside_noise (600);
     check: it_finds_what_is_known_of_this_kernel (900), what_one_run_wrote_down_the_next_meets,
         interrupted_it_says_what_it_knows, killed_it_leaves_no_lab_behind;
+    matrix: an_altered_expectation_and_a_hook_left_out_turn_their_own_cells_red,
+        what_a_lab_ran_under_is_told_and_a_patched_sysctl_turns_its_own_cell_red;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
     accounts: accept_herd_costs_are_the_kernels_own, epoll_herd_costs_are_the_kernels_own;
     reuse_port: its_claims_are_settled_on_both_families (host), its_claims_are_settled_beside_noise,

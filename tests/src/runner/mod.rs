@@ -71,10 +71,7 @@ pub fn main(tests: &[Test], skips: &[Skip]) -> ExitCode {
 }
 
 fn run(args: &Args, chosen: &[Test], left_out: usize, skips: &[Skip]) -> Result<bool, String> {
-    let ctx = Ctx {
-        kernel: args.kernel.clone(),
-        probes: find_probes(args)?,
-    };
+    let ctx = Ctx::new(&args.kernel, find_probes(args)?);
     if !rustix::process::geteuid().is_root() {
         return Err("the tests need root".to_owned());
     }
@@ -87,6 +84,7 @@ fn run(args: &Args, chosen: &[Test], left_out: usize, skips: &[Skip]) -> Result<
         report.started(test.name);
         let begun = Instant::now();
         let (verdict, output) = repeated(args.repeat, || one(test, &ctx, skips));
+        report.handed_over(test.name, &ctx.handed_over());
         report.finished(test.name, &verdict, &output, begun.elapsed());
     }
     Ok(report.summary(left_out))

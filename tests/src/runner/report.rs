@@ -49,6 +49,15 @@ impl Report {
         let _flushed = std::io::stdout().flush();
     }
 
+    pub fn handed_over(&mut self, test: &str, documents: &[Value]) {
+        for handed in documents {
+            let (kind, document) = (&handed["kind"], &handed["document"]);
+            self.event(
+                &json!({"event": "document", "test": test, "kind": kind, "document": document}),
+            );
+        }
+    }
+
     pub fn finished(&mut self, test: &str, verdict: &Verdict, output: &str, took: Duration) {
         let (outcome, reason) = match verdict {
             Verdict::Pass => ("pass", None),

@@ -34,10 +34,7 @@ fn alone(name: &str, body: fn()) {
 }
 
 fn verdict(run: fn(&Ctx) -> Outcome, budget: Duration, skips: &[Skip]) -> Verdict {
-    let ctx = Ctx {
-        kernel: "6.1".into(),
-        probes: PathBuf::new(),
-    };
+    let ctx = Ctx::new("6.1", PathBuf::new());
     let test = Test {
         name: "a::test",
         run,
@@ -184,4 +181,24 @@ fn what_runs_on_the_host_only_has_its_like_in_every_guest() {
             test.name
         );
     }
+}
+
+#[test]
+fn what_a_test_hands_over_arrives_though_it_fails() {
+    alone("what_a_test_hands_over_arrives_though_it_fails", || {
+        let ctx = Ctx::new("6.1", PathBuf::new());
+        let test = Test {
+            name: "a::test",
+            run: |ctx| {
+                ctx.hand_over("check", &serde_json::json!({ "a": 1 }));
+                panic!("it goes wrong after all")
+            },
+            budget: Duration::from_secs(20),
+            on: On::Everywhere,
+        };
+        assert!(matches!(one(&test, &ctx, &[]).0, Verdict::Fail(_)));
+        let handed = serde_json::json!({ "kind": "check", "document": { "a": 1 } });
+        assert_eq!(ctx.handed_over(), [handed]);
+        assert!(ctx.handed_over().is_empty(), "once");
+    });
 }

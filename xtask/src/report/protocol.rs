@@ -20,6 +20,11 @@ pub enum Event {
         #[serde(default)]
         ms: u64,
     },
+    /// What a test has made for us.
+    Document {
+        kind: String,
+        document: serde_json::Value,
+    },
     Summary {},
     #[serde(other)]
     Unknown,
@@ -76,5 +81,15 @@ mod tests {
     fn a_summary_may_carry_any_numbers() {
         let line = r#"{"event":"summary","passed":1,"failed":0,"skipped":0}"#;
         assert_eq!(parse(line), Some(Event::Summary {}));
+    }
+
+    #[test]
+    fn a_document_comes_as_it_is() {
+        let line = r#"{"event":"document","test":"a","kind":"check","document":{"claims":[]}}"#;
+        let Some(Event::Document { kind, document }) = parse(line) else {
+            panic!("not read");
+        };
+        assert_eq!(kind, "check");
+        assert_eq!(document, serde_json::json!({ "claims": [] }));
     }
 }

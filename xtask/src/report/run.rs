@@ -29,6 +29,8 @@ pub struct Column {
     summary: bool,
     /// What is wrong with the run as a whole, with the exit code that says so.
     pub problems: Vec<(u8, String)>,
+    /// What its tests handed over, by kind; of repetitions the last.
+    pub documents: BTreeMap<String, serde_json::Value>,
     /// Why the whole column is empty although nobody failed.
     pub unavailable: Option<String>,
 }
@@ -54,6 +56,9 @@ impl Column {
             } => {
                 self.expect(&test);
                 self.finish(&test, outcome, reason.unwrap_or_default(), ms);
+            }
+            Event::Document { kind, document } => {
+                self.documents.insert(kind, document);
             }
             Event::Summary {} => self.summary = true,
             Event::Unknown => {}

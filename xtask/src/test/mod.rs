@@ -8,7 +8,7 @@ mod selfcheck;
 use crate::cli::{self, TestArgs, Tier, VmArgs};
 use crate::report::grid::{self, Totals};
 use crate::report::run::Column;
-use crate::setup;
+use crate::{matrix, setup};
 use anyhow::Result;
 use std::io::IsTerminal as _;
 
@@ -43,11 +43,17 @@ impl Collected {
         if !self.columns.is_empty() {
             print!("\n{}", grid::render(&self.columns, unicode));
         }
-        let totals = grid::totals(&self.columns).plus(self.others);
+        let matrix = matrix::of_tests(&self.columns).unwrap_or_else(|error| {
+            eprintln!("error: the matrix: {error:#}");
+            cli::INFRASTRUCTURE
+        });
+        let mut totals = grid::totals(&self.columns).plus(self.others);
+        // What no test of its own has seen: a page that is out of date.
+        totals.failed += usize::from(matrix != cli::OK);
         println!("\n{}", totals.line());
         let codes = self.columns.iter().map(Column::code);
         let codes: Vec<u8> = codes
-            .chain([self.code])
+            .chain([self.code, matrix])
             .filter(|code| *code != cli::OK)
             .collect();
         codes.iter().copied().min().unwrap_or(cli::OK)

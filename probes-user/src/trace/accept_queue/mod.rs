@@ -61,6 +61,14 @@ impl Trace for AcceptQueue {
         )]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "net.core.somaxconn",
+            "net.ipv4.tcp_abort_on_overflow",
+            "net.ipv4.tcp_synack_retries",
+        ]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Nothing
     }

@@ -91,6 +91,10 @@ impl Trace for AsyncIo {
         &[("--variant uring", "only the requests of io_uring")]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &["fs.aio-max-nr", "kernel.io_uring_disabled"]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Tasks
     }

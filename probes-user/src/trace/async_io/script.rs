@@ -26,6 +26,8 @@ use crate::lab::shared::now;
 pub const URING: &str = "uring";
 pub const NONBLOCK: &str = "nonblock";
 pub const AIO: &str = "aio";
+/// The kernel gives no context for it, and why.
+pub const NO_AIO: &str = "no-aio";
 
 const BUDGET: Duration = Duration::from_secs(30);
 /// xfs would want 300 MiB of a disk; ext4 is glad with little.
@@ -333,7 +335,14 @@ fn nowait_read(fd: RawFd, buffer: &mut [u8]) -> i64 {
 
 fn aio(stage: &mut Stage) -> Result<()> {
     let files = Files::new(&["cold", "direct"])?;
-    let aio = Aio::new(8)?;
+    let aio = match Aio::new(8) {
+        Ok(aio) => aio,
+        // The claims of io_uring do without.
+        Err(why) => {
+            stage.note(NO_AIO, json!({ "why": format!("{why:#}") }));
+            return Ok(());
+        }
+    };
     let (reader, mut writer) = pipe()?;
     let mut byte = [0];
     let name = "aio: empty pipe";

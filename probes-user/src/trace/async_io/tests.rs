@@ -191,3 +191,27 @@ fn without_a_hook_for_submissions_nothing_is_supported() {
         .find(|its| its.id.ends_with("/inline-or-worker"));
     assert_eq!(ways.expect("it").result, ClaimResult::Unsupported);
 }
+
+#[test]
+fn a_kernel_that_gives_no_context_for_aio_leaves_its_claim_unsupported_and_no_other() {
+    let cases = cases(|items| {
+        let begin = json!({ "label": "aio", "netns": 10, "sysctls": {} });
+        let refused = json!({ "why": "no asynchronous I/O (io_setup): EAGAIN" });
+        items.push(mark(910, CASE, begin));
+        items.push(mark(920, "no-aio", refused));
+        items.push(mark(930, CASE_END, json!({})));
+    });
+    let attached = ["io_uring_submit_req".to_owned()];
+    let findings = judge(
+        &cases,
+        &attached,
+        &LabOptions::default(),
+        &Ending::default(),
+    );
+    let unsupported: Vec<&str> = findings
+        .iter()
+        .filter(|its| its.result == ClaimResult::Unsupported)
+        .map(|its| its.id.as_str())
+        .collect();
+    assert_eq!(unsupported, ["async-io/aio-returns-early"]);
+}

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::evidence::{self, Made, Seen, words};
 use super::marks::Way;
-use super::script::{AIO, BLOCK, NONBLOCK, URING};
+use super::script::{AIO, BLOCK, NO_AIO, NONBLOCK, URING};
 use crate::claims_of;
 use crate::evidence::{Claim, ClaimResult, Finding};
 use crate::trace::scripted::{CaseLog, Cases};
@@ -311,6 +311,9 @@ fn eagain(log: &CaseLog) -> Result<(bool, String, Numbers), Blocked> {
 }
 
 fn aio_returns_early(log: &CaseLog) -> Result<(bool, String, Numbers), Blocked> {
+    if let Some(why) = log.said(NO_AIO, "why").and_then(Value::as_str) {
+        return Err((ClaimResult::Unsupported, why.to_owned()));
+    }
     let pipe = made(log, "aio: empty pipe")?;
     let (file, direct) = (made(log, "aio: cold file")?, made(log, "aio: O_DIRECT")?);
     let complete = |made: &Made| made.returned.as_ref().map_or(0, |its| its.complete);

@@ -110,6 +110,14 @@ impl Trace for BlockIo {
         &[("--variant xfs --size 16", "one file system, less data")]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "vm.dirty_background_ratio",
+            "vm.dirty_expire_centisecs",
+            "vm.dirty_writeback_centisecs",
+        ]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Disks
     }

@@ -48,6 +48,10 @@ impl Trace for BufferCache {
         &[("--variant raw --size 256", "the device only, more of it")]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &["vm.dirty_background_ratio", "vm.dirty_expire_centisecs"]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Nothing
     }

@@ -91,6 +91,10 @@ impl Trace for DirectIo {
         ]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &["/sys/kernel/mm/lru_gen/enabled", "vm.swappiness"]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Tasks
     }

@@ -62,6 +62,14 @@ impl Trace for PageCache {
         ]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "/sys/kernel/mm/lru_gen/enabled",
+            "vm.dirty_background_ratio",
+            "vm.dirty_expire_centisecs",
+        ]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Tasks
     }

@@ -219,6 +219,10 @@ impl Trace for ReusePort {
         true
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &["net.ipv4.tcp_migrate_req"]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Nothing
     }

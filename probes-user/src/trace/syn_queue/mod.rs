@@ -108,6 +108,15 @@ impl Trace for SynQueue {
         ]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "net.core.somaxconn",
+            "net.ipv4.tcp_max_syn_backlog",
+            "net.ipv4.tcp_syncookies",
+            "net.ipv4.tcp_timestamps",
+        ]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Sockets
     }

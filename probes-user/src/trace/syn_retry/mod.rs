@@ -92,6 +92,14 @@ impl Trace for SynRetry {
         ]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "net.ipv4.tcp_syn_retries",
+            "net.ipv4.tcp_syn_linear_timeouts",
+            "net.ipv4.tcp_rto_max_ms",
+        ]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Nothing
     }

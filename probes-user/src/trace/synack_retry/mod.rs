@@ -95,6 +95,10 @@ impl Trace for SynackRetry {
         ]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &["net.ipv4.tcp_synack_retries", "net.ipv4.tcp_rto_max_ms"]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Nothing
     }

@@ -95,6 +95,14 @@ impl Trace for TcpClose {
         ]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "net.ipv4.tcp_max_orphans",
+            "net.ipv4.tcp_orphan_retries",
+            "net.ipv4.tcp_wmem",
+        ]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Sockets
     }

@@ -101,6 +101,17 @@ impl Trace for TcpRetransmit {
         )]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "net.ipv4.tcp_early_retrans",
+            "net.ipv4.tcp_recovery",
+            "net.ipv4.tcp_reordering",
+            "net.ipv4.tcp_rto_min_us",
+            "net.ipv4.tcp_rto_max_ms",
+            "net.ipv4.tcp_sack",
+        ]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Sockets
     }

@@ -121,6 +121,15 @@ impl Trace for TcpStates {
         EXAMPLES
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "net.ipv4.tcp_fin_timeout",
+            "net.ipv4.tcp_max_orphans",
+            "net.ipv4.tcp_max_tw_buckets",
+            "net.ipv4.tcp_tw_reuse",
+        ]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Sockets
     }

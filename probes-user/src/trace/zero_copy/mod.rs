@@ -122,6 +122,18 @@ impl Trace for ZeroCopy {
         ]
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "fs.pipe-max-size",
+            "net.core.optmem_max",
+            "net.ipv4.tcp_wmem",
+        ]
+    }
+
+    fn functions(&self) -> &'static [&'static str] {
+        &["do_tcp_sendpages", "tcp_sendpage"]
+    }
+
     fn watching(&self) -> Watching {
         Watching::Nothing
     }
