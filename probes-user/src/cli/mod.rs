@@ -8,6 +8,7 @@ pub mod look;
 pub mod matrix;
 pub mod output;
 pub mod replay;
+pub mod sched;
 pub mod sockets;
 pub mod trace;
 

@@ -28,6 +28,8 @@ pub struct RunOptions {
     pub without: Without,
     /// The surgeon is wanted in a watch too.
     pub surgeon: bool,
+    /// Who woke whom is wanted of the scheduler.
+    pub wakers: bool,
     /// Show progress on standard error.
     pub progress: bool,
     /// Created when everything is attached and the target is watched.

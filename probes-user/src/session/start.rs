@@ -15,6 +15,7 @@ use crate::instrument::blocks::BlockMaps;
 use crate::instrument::counts::Counts;
 use crate::instrument::memory::{Mapping, Shared};
 use crate::instrument::pages::PageMaps;
+use crate::instrument::runqueue::RunqueueMaps;
 use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
@@ -82,7 +83,9 @@ pub fn start(
         Mode::Watch => trace.lab_only(),
         Mode::Lab => trace.watch_only(),
     };
-    let wanted = |hook: &&str| options.surgeon && *hook == "surgeon";
+    let wanted = |hook: &&str| {
+        options.surgeon && *hook == "surgeon" || options.wakers && *hook == "runq_waking"
+    };
     hooks.retain(|hook| wanted(hook) || !unused.contains(hook));
     needs.retain(|hook| !unused.contains(hook));
     let facts = clock.part("btf", || facts(&hooks))?;
@@ -299,6 +302,7 @@ pub(crate) fn shared(attachment: &Attachment, pid_bytes: u32) -> Result<Shared> 
         surgeon: Surgeon::of(attachment)?,
         blocks: BlockMaps::of(attachment)?,
         pages: PageMaps::of(attachment)?,
+        runqueue: RunqueueMaps::of(attachment)?,
         counts: Counts::of(attachment)?,
     })
 }

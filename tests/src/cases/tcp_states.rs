@@ -20,6 +20,11 @@ fn assert_lab(report: &Report) {
     for claim in report.claims() {
         assert_eq!(claim["result"], "holds", "{claim}");
     }
+    let numbers = &report.claim("tcp-states/time-wait-60s")["numbers"];
+    assert!(
+        numbers["with_fin_timeout_set_count"].as_u64() >= Some(2),
+        "{numbers}"
+    );
     let lives = report.rows("lives");
     assert_eq!(lives.len(), 2 * CASES, "both ends of every case");
     for row in lives
@@ -62,11 +67,6 @@ pub fn every_claim_of_tcp_states_is_settled_on_both_families(ctx: &Ctx) -> Outco
     let report = ctx.probes(["tcp-states"]).report();
     report.show();
     assert_lab(&report);
-    let numbers = &report.claim("tcp-states/time-wait-60s")["numbers"];
-    assert!(
-        numbers["with_fin_timeout_set_count"].as_u64() >= Some(2),
-        "{numbers}"
-    );
     Outcome::Pass
 }
 
@@ -245,8 +245,26 @@ pub fn only_sockets_that_were_asked_for_are_shown(ctx: &Ctx) -> Outcome {
 const RATE: u64 = 10_000;
 const SECONDS: u64 = 10;
 
-/// Ends without TIME_WAIT, so that ports do not run out. Returns how many were made, and in what time.
+/// Threads that make them: one alone does not come to that rate.
+const MAKERS: u64 = 2;
+
+/// Returns how many were made, and in what time.
 fn generate(count: u64, limit: Duration) -> (u64, Duration) {
+    let begun = Instant::now();
+    let made = std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..MAKERS)
+            .map(|_| scope.spawn(|| make(count / MAKERS, RATE / MAKERS, limit)))
+            .collect();
+        makers
+            .into_iter()
+            .map(|its| its.join().expect("a maker"))
+            .sum()
+    });
+    (made, begun.elapsed())
+}
+
+/// Ends without TIME_WAIT, so that ports do not run out.
+fn make(count: u64, rate: u64, limit: Duration) -> u64 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
     let address = listener.local_addr().expect("its address");
     let begun = Instant::now();
@@ -258,14 +276,14 @@ fn generate(count: u64, limit: Duration) -> (u64, Duration) {
         drop(client);
         drop(server);
         made += 1;
-        let due = Duration::from_nanos(made * 1_000_000_000 / RATE);
+        let due = Duration::from_nanos(made * 1_000_000_000 / rate);
         if let Some(early) = due.checked_sub(begun.elapsed())
             && early > Duration::from_millis(1)
         {
             std::thread::sleep(early);
         }
     }
-    (made, begun.elapsed())
+    made
 }
 
 /// Runs of all programs and what one takes, by the kernel's own count.
@@ -321,7 +339,8 @@ fn under_load(ctx: &Ctx, more: &[&str], seconds: u64) -> (Report, u64) {
 
 pub fn many_connections_a_second_are_all_counted(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
-    let (report, made) = under_load(ctx, &[], SECONDS);
+    let seconds = if ctx.on_host() { SECONDS } else { SECONDS / 4 };
+    let (report, made) = under_load(ctx, &[], seconds);
     let emitted = report.document["losses"]["emitted"].as_u64();
     assert!(
         emitted > Some(made),

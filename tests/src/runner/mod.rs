@@ -31,6 +31,9 @@ struct Args {
     /// Run each test so many times in a row; it passes when every run does
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+    /// Print what a test said even when it passed
+    #[arg(long)]
+    show_output: bool,
     /// Which kernel this is: host, or a guest's label
     #[arg(long, value_name = "LABEL", default_value = "host")]
     kernel: String,
@@ -44,7 +47,8 @@ struct Args {
 
 pub fn main(tests: &[Test], skips: &[Skip]) -> ExitCode {
     let args = Args::parse();
-    let (chosen, left_out): (Vec<Test>, Vec<Test>) = tests.iter().copied().partition(|test| {
+    let here = tests.iter().filter(|test| test.runs_on(&args.kernel));
+    let (chosen, left_out): (Vec<Test>, Vec<Test>) = here.copied().partition(|test| {
         args.filter.is_empty()
             || args
                 .filter
@@ -72,7 +76,7 @@ fn run(args: &Args, chosen: &[Test], left_out: usize, skips: &[Skip]) -> Result<
         return Err("the tests need root".to_owned());
     }
     leftovers::adopt_orphans();
-    let mut report = Report::open(args.results.as_deref())?;
+    let mut report = Report::open(args.results.as_deref(), args.show_output)?;
     // One instance for the whole run: making and removing one per test locked up 5.10.
     let _instance = tracefs::Instance::make();
     report.plan(chosen);

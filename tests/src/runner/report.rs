@@ -13,6 +13,7 @@ use crate::context::Test;
 #[derive(Debug)]
 pub struct Report {
     results: Option<File>,
+    show_output: bool,
     begun: Instant,
     passed: usize,
     skipped: usize,
@@ -21,13 +22,14 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn open(results: Option<&Path>) -> Result<Report, String> {
+    pub fn open(results: Option<&Path>, show_output: bool) -> Result<Report, String> {
         let results = results
             .map(|path| OpenOptions::new().create(true).append(true).open(path))
             .transpose()
             .map_err(|error| format!("could not open the file for results: {error}"))?;
         Ok(Report {
             results,
+            show_output,
             begun: Instant::now(),
             passed: 0,
             skipped: 0,
@@ -72,6 +74,9 @@ impl Report {
             Verdict::Pass => {
                 self.passed += 1;
                 println!("ok ({ms} ms)");
+                if self.show_output {
+                    println!("{}", indented(output));
+                }
             }
             Verdict::Skip(why) => {
                 self.skipped += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::expected::{SKIPS, Skip, Verdict};
 use super::{one, repeated};
 use crate::cases::TESTS;
-use crate::context::{Ctx, Outcome, Test};
+use crate::context::{Ctx, On, Outcome, Test};
 
 const KERNELS: [&str; 5] = ["host", "5.10", "6.1", "6.12", "7.2"];
 
@@ -39,6 +39,7 @@ fn verdict(run: fn(&Ctx) -> Outcome, budget: Duration, skips: &[Skip]) -> Verdic
         name: "a::test",
         run,
         budget,
+        on: On::Everywhere,
     };
     one(&test, &ctx, skips).0
 }
@@ -174,10 +175,30 @@ fn what_a_test_hands_over_arrives_though_it_fails() {
                 panic!("it goes wrong after all")
             },
             budget: Duration::from_secs(20),
+            on: On::Everywhere,
         };
         assert!(matches!(one(&test, &ctx, &[]).0, Verdict::Fail(_)));
         let handed = serde_json::json!({ "kind": "check", "document": { "a": 1 } });
         assert_eq!(ctx.handed_over(), [handed]);
         assert!(ctx.handed_over().is_empty(), "once");
     });
+}
+
+#[test]
+fn what_runs_on_the_host_only_has_its_like_in_every_guest() {
+    let (everywhere, host): (Vec<&Test>, Vec<&Test>) =
+        TESTS.iter().partition(|test| test.runs_on("6.12"));
+    assert!(TESTS.iter().all(|test| test.runs_on("host")));
+    assert!(!host.is_empty());
+    for test in host {
+        let file = test.name.split("::").next().unwrap();
+        let beside_noise = everywhere.iter().any(|other| {
+            other.name.starts_with(&format!("{file}::")) && other.name.contains("noise")
+        });
+        assert!(
+            beside_noise,
+            "{}: nothing like it runs in guests",
+            test.name
+        );
+    }
 }

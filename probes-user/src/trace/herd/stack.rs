@@ -100,6 +100,14 @@ impl Classifier {
         self.read(&waking.stack[..depth], in_child)
     }
 
+    /// Of a stack alone.
+    pub fn of_stack(&self, stack: &[u64]) -> Cause {
+        match stack.is_empty() {
+            true => Cause::Unknown,
+            false => self.read(stack, false),
+        }
+    }
+
     fn read(&self, stack: &[u64], in_child: bool) -> Cause {
         let mut readable = false;
         for (position, address) in stack.iter().enumerate() {
