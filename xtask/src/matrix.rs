@@ -22,7 +22,7 @@ const PAGE: &str = "docs/kernels.md";
 const CHECK: &str = "check";
 const HOST: &str = "host";
 /// MiB that labs of files and disks move: the same everywhere, or their counts could not be compared.
-const SIZE: &str = "16";
+const SIZE: &str = "4";
 /// For a whole check in an emulated guest.
 const TIMEOUT_S: u64 = 1500;
 
@@ -78,7 +78,16 @@ pub fn of_tests(columns: &[Column]) -> Result<u8> {
     }
     let programs = build::host(Profile::Release, Link::Static)?;
     println!();
-    let code = probes(&programs, &["--against"], Some(Path::new(PAGE)), &files)?;
+    // A kernel of the user's has no column on the page.
+    let pinned = Lock::read()?.kernels;
+    let ours = columns
+        .iter()
+        .all(|column| column.label == HOST || pinned.iter().any(|pin| pin.label == column.label));
+    let code = if ours {
+        probes(&programs, &["--against"], Some(Path::new(PAGE)), &files)?
+    } else {
+        probes(&programs, &[], None, &files)?
+    };
     if code != cli::OK {
         eprintln!("the matrix differs: if that is right, try `cargo xtask matrix --write`");
     }

@@ -81,6 +81,12 @@ pub fn wrong_words_exit_with_2(ctx: &Ctx) -> Outcome {
         ),
         (&["check", "--only", "no-such-claim"], &["no-such-claim"]),
         (&["check", "--expect", "/no/such/file"], &["/no/such/file"]),
+        (&["check", "--without", "no_such_hook"], &["no_such_hook"]),
+        (&["matrix", "/no/such/file"], &["/no/such/file"]),
+        (
+            &["matrix", "/proc/version"],
+            &["/proc/version", "check --json"],
+        ),
         (&["replay", "/no/such/file"], &["/no/such/file"]),
     ];
     let mut wrong = Vec::new();

@@ -8,18 +8,12 @@ use serde_json::Value;
 use crate::context::{Ctx, Outcome};
 use crate::harness::dir::Dir;
 use crate::harness::probes::Running;
-use crate::harness::{procs, wait};
+use crate::harness::{procs, schema, wait};
 
 const SCHEMA: &str = include_str!("../../../docs/check.schema.json");
 
 fn fits(document: &Value) {
-    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema");
-    let validator = jsonschema::validator_for(&schema).expect("a schema that can be used");
-    let errors: Vec<String> = validator
-        .iter_errors(document)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}");
+    schema::fits("a check", SCHEMA, document);
 }
 
 /// The process that runs the lab of a trace, as soon as there is one.

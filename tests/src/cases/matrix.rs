@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::context::{Ctx, Outcome};
 use crate::harness::dir::Dir;
-use crate::harness::sandbox;
+use crate::harness::{sandbox, schema};
 
 const SCHEMA: &str = include_str!("../../../docs/matrix.schema.json");
 /// Two quick labs that have no needed hook in common but those of following sockets.
@@ -36,13 +36,7 @@ fn matrix(ctx: &Ctx, files: &[&Path], code: i32) -> (Value, Vec<(String, String)
     }
     let document: Value =
         serde_json::from_str(&probes.run().expect(code).stdout).expect("a matrix");
-    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema");
-    let validator = jsonschema::validator_for(&schema).expect("a schema that can be used");
-    let errors: Vec<String> = validator
-        .iter_errors(&document)
-        .map(|error| error.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}");
+    schema::fits("a matrix", SCHEMA, &document);
     let mut red = Vec::new();
     for claim in document["claims"].as_array().expect("claims") {
         for (label, cell) in claim["cells"].as_object().expect("cells") {

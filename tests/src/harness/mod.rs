@@ -12,6 +12,7 @@ pub mod procs;
 pub mod recording;
 pub mod report;
 pub mod sandbox;
+pub mod schema;
 pub mod server;
 pub mod story;
 pub mod tracefs;

@@ -205,4 +205,13 @@ mod tests {
         column.close(None, false);
         assert_eq!(column.code(), cli::GUEST_PANICKED);
     }
+
+    #[test]
+    fn of_documents_the_last_counts_and_none_is_a_test() {
+        let one = r#"{"event":"document","test":"a","kind":"check","document":1}"#;
+        let two = r#"{"event":"document","test":"a","kind":"check","document":2}"#;
+        let column = column(&[PLAN, one, two]);
+        assert_eq!(column.documents["check"], 2);
+        assert_eq!(column.tests().len(), 2);
+    }
 }
