@@ -174,6 +174,9 @@ pub fn links(events: &[Event], told: &Told, classifier: &Classifier) -> Option<V
     }
     let turn = |turn: usize| -> Option<Link> {
         let (first, second) = (&hops[to_b[turn]], &hops[to_c[turn]]);
+        if !first.whole() || !second.whole() {
+            return None;
+        }
         let stamps = [a.turns.get(turn)?, b.turns.get(turn)?, c.turns.get(turn)?];
         let linked = hops::chain(&hops, to_c[turn]).contains(&to_b[turn]);
         Some(Link {
