@@ -63,7 +63,7 @@ fn cpus() -> Result<[usize; 2]> {
     let allowed = sched_getaffinity(None).context("could not ask for the allowed CPUs")?;
     let mut all = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
     let first = all.next().context("no CPU is allowed")?;
-    Ok([first, all.last().unwrap_or(first)])
+    Ok([first, all.next_back().unwrap_or(first)])
 }
 
 /// Pipes, open as long as the tasks live.
