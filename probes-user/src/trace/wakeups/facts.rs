@@ -158,7 +158,7 @@ fn is_inside(hop: &Hop, waker: &Turn, woken: &Turn) -> bool {
             .is_some_and(|at| hop.waking <= at && at <= woken.got)
 }
 
-/// None = hops are missing or too many: then nothing is said of any.
+/// None = hops are missing or too many, or one was not seen whole: then nothing is said of any.
 pub fn links(events: &[Event], told: &Told, classifier: &Classifier) -> Option<Vec<Link>> {
     let [a, b, c] = told.tasks.as_slice() else {
         return None;
@@ -174,6 +174,9 @@ pub fn links(events: &[Event], told: &Told, classifier: &Classifier) -> Option<V
     }
     let turn = |turn: usize| -> Option<Link> {
         let (first, second) = (&hops[to_b[turn]], &hops[to_c[turn]]);
+        if !first.whole() || !second.whole() {
+            return None;
+        }
         let stamps = [a.turns.get(turn)?, b.turns.get(turn)?, c.turns.get(turn)?];
         let linked = hops::chain(&hops, to_c[turn]).contains(&to_b[turn]);
         Some(Link {
@@ -205,8 +208,10 @@ pub fn naps<'a>(hops: &'a [Hop], told: &'a Told) -> Vec<(&'a Turn, &'a Hop)> {
         return Vec::new();
     };
     let found = |turn: &'a Turn| {
-        let is =
-            |hop: &&Hop| hop.target == task.pid && (turn.before..=turn.got).contains(&hop.waking);
+        let is = |hop: &&Hop| {
+            let within = (turn.before..=turn.got).contains(&hop.waking);
+            hop.target == task.pid && within && hop.whole()
+        };
         Some((turn, hops.iter().find(is)?))
     };
     task.turns.iter().filter_map(found).collect()

@@ -92,6 +92,11 @@ impl Hop {
         !matches!(self.by, Cause::Timer | Cause::Other | Cause::Unknown)
     }
 
+    /// Was it seen from its begin to its end, and do its hooks agree?
+    pub fn whole(&self) -> bool {
+        self.queued.is_some() && self.running.is_some() && self.place_agrees()
+    }
+
     /// Do migration and place agree?
     pub fn place_agrees(&self) -> bool {
         match (self.moved_to.last(), self.last_cpu) {
