@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Command::Run(args) => xtask::run::main(&args),
         Command::Test(args) => xtask::test::main(&args),
         Command::Vm(args) => xtask::vm::main(&args),
+        Command::Bench(args) => xtask::bench::main(&args),
         Command::Ci => xtask::ci::main(),
         Command::Docs => xtask::docs::main(),
     };
