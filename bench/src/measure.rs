@@ -19,10 +19,10 @@ use crate::tool::{Running, Tool};
 
 const BLOCKS: usize = 3;
 /// Room for the records of a block.
-const RING: u32 = 16 << 20;
+const RING: u32 = 32 << 20;
 const NO_RING: u32 = 4096;
 /// How long to wait for somebody else's programs to go.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Row {
     /// ns of CPU time for an operation alone.
     pub base: Option<Spread>,
     pub contenders: Vec<Measured>,
-    /// Blocks beside which a foreign program stayed.
+    /// Blocks beside which a foreign program stayed; what they belong to is left out.
     pub disturbed: u32,
 }
 
@@ -80,7 +80,7 @@ pub struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     pub fn new(bench: &'a Bench, load: Load, quick: bool) -> Meter<'a> {
-        let block = load.kind.block() / if quick { 4 } else { 1 };
+        let block = load.kind.block() / if quick { 3 } else { 1 };
         Meter {
             bench,
             load,
@@ -131,7 +131,7 @@ impl<'a> Meter<'a> {
         let reader = attached.settled_cpu();
         let mut with = Vec::new();
         for _ in 0..BLOCKS {
-            with.push(self.block(&own)?);
+            with.extend(self.block(&own)?);
             attached.empty();
         }
         let operations = (BLOCKS as u64 * self.block) as f64;
@@ -144,9 +144,12 @@ impl<'a> Meter<'a> {
         }
         attached.detach()?;
         gone(&own);
-        let alone = (before + self.alone()?) / 2.0;
-        let with = Spread::of(&with).map(|spread| spread.median);
-        to.added.push(with.map(|with| with - alone));
+        let alone = before.zip(self.alone()?);
+        let with = Spread::of(&with).filter(|with| with.samples == BLOCKS);
+        let added = with
+            .zip(alone)
+            .map(|(with, (a, b))| with.median - (a + b) / 2.0);
+        to.added.push(added);
         Ok(())
     }
 
@@ -179,32 +182,28 @@ impl<'a> Meter<'a> {
         tool.start()
     }
 
-    fn alone(&mut self) -> Result<f64> {
+    fn alone(&mut self) -> Result<Option<f64>> {
         let took = self.block(&BTreeSet::new())?;
-        self.base.push(took);
+        self.base.extend(took);
         Ok(took)
     }
 
-    /// One block beside these programs and no others.
-    fn block(&mut self, own: &BTreeSet<u32>) -> Result<f64> {
+    /// One block beside these programs and no others; None = there always were others.
+    fn block(&mut self, own: &BTreeSet<u32>) -> Result<Option<f64>> {
         let begun = Instant::now();
-        loop {
-            let quiet = || bpf::tracing().is_subset(own);
-            let before = quiet();
-            let patient = begun.elapsed() < PATIENCE;
-            if !before && patient {
+        let quiet = || bpf::tracing().is_subset(own);
+        while begun.elapsed() < PATIENCE {
+            if !quiet() {
                 std::thread::sleep(LOOK);
                 continue;
             }
             let took = self.load.each(self.block)?;
-            if before && quiet() {
-                return Ok(took);
-            }
-            if !patient {
-                self.disturbed += 1;
-                return Ok(took);
+            if quiet() {
+                return Ok(Some(took));
             }
         }
+        self.disturbed += 1;
+        Ok(None)
     }
 
     fn witness(&mut self, own: &BTreeSet<u32>) -> Result<Option<(f64, f64)>> {

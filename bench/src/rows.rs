@@ -103,10 +103,8 @@ fn ours(probes: &Path, name: &'static str, args: &[&str]) -> Contender {
             warm: 0,
         };
     }
-    let argv = [trace]
-        .iter()
-        .chain(args)
-        .chain(&["-d", "1h", "--ready-file"]);
+    let more = ["-d", "1h", "--ready-file"];
+    let argv = std::iter::once(&trace).chain(args).chain(&more);
     Contender {
         name,
         how: How::Tool(Tool {

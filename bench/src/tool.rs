@@ -125,6 +125,18 @@ impl Tool {
     }
 }
 
+/// The first line that tells what went wrong, else the first that says something.
+fn reason(text: &str) -> String {
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let telling = |line: &&str| {
+        let words = ["rror", "nable to", "ailed", "not permitted"];
+        words.iter().any(|word| line.contains(word))
+    };
+    let line = lines().find(telling).or_else(|| lines().next());
+    let line = line.unwrap_or("it said nothing").replace('|', "/");
+    line.chars().take(120).collect()
+}
+
 impl Running {
     fn wait(&mut self, ready: &Ready, begun: Instant) -> Result<bool> {
         while begun.elapsed() < PATIENCE {
@@ -152,14 +164,8 @@ impl Running {
         self.child.id()
     }
 
-    /// The last line it wrote that says something.
     fn words(&self) -> String {
-        let text = String::from_utf8_lossy(&self.text);
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-        line.unwrap_or("it said nothing")
-            .chars()
-            .take(120)
-            .collect()
+        reason(&String::from_utf8_lossy(&self.text))
     }
 
     /// CPU time of all its threads so far.
@@ -258,4 +264,29 @@ fn drained(master: OwnedFd) -> Receiver<Vec<u8>> {
         }
     });
     receive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_the_line_that_tells_one() {
+        let text = "sh: 1: modprobe: not found\r\n\r\nUnable to find kernel headers. Try\r\nFailed";
+        assert_eq!(reason(text), "Unable to find kernel headers. Try");
+        assert_eq!(reason("\nhello | you\n"), "hello / you");
+        assert_eq!(reason(""), "it said nothing");
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_says_what_to_install() {
+        let tool = Tool {
+            program: "no-such-program".into(),
+            args: Vec::new(),
+            ready: Ready::File,
+            package: "some-tools",
+        };
+        let why = tool.start().unwrap().unwrap_err();
+        assert_eq!(why, "not installed: apt-get install some-tools");
+    }
 }

@@ -47,11 +47,11 @@ impl Kind {
     /// Operations of one block.
     pub fn block(self) -> u64 {
         match self {
-            Kind::Calls => 200_000,
-            Kind::Messages => 15_000,
-            Kind::Connects => 800,
-            Kind::Reads => 800,
-            Kind::Pages => 6_000,
+            Kind::Calls => 300_000,
+            Kind::Messages => 20_000,
+            Kind::Connects => 1_500,
+            Kind::Reads => 2_000,
+            Kind::Pages => 8_000,
         }
     }
 

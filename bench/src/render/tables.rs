@@ -58,7 +58,10 @@ pub fn costs(unit: &str, row: &Row) -> String {
         spread(row.base)
     );
     if row.disturbed > 0 {
-        text += &format!(" {} blocks beside somebody else's programs.", row.disturbed);
+        text += &format!(
+            " Left out: {} blocks beside somebody else's programs.",
+            row.disturbed
+        );
     }
     text + "\n"
 }
