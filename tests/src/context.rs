@@ -35,24 +35,44 @@ pub enum Outcome {
     Skip(String),
 }
 
+/// Where a test runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Everywhere,
+    /// What it shows, another test shows in every guest: the same beside noise, and the verdicts in `check`.
+    Host,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Test {
     /// `file::sentence`.
     pub name: &'static str,
     pub run: fn(&Ctx) -> Outcome,
     pub budget: Duration,
+    pub on: On,
 }
 
-/// A table of tests: `tests![labs: a, b(600)]`, the number being a budget in seconds.
+impl Test {
+    /// `kernel` as in [`Ctx::kernel`].
+    pub fn runs_on(&self, kernel: &str) -> bool {
+        self.on == On::Everywhere || kernel == "host"
+    }
+}
+
+/// A table of tests: `tests![labs: a, b(600), c(host)]`, the number being a budget in seconds.
 #[macro_export]
 macro_rules! tests {
-    ($($file:ident: $($name:ident $(($secs:literal))?),+;)+) => {
+    ($($file:ident: $($name:ident $(($how:tt))?),+;)+) => {
         &[$($($crate::context::Test {
             name: concat!(stringify!($file), "::", stringify!($name)),
             run: $file::$name,
-            budget: $crate::tests!(@budget $($secs)?),
+            budget: $crate::tests!(@budget $($how)?),
+            on: $crate::tests!(@on $($how)?),
         }),+),+]
     };
     (@budget) => { $crate::context::BUDGET };
+    (@budget host) => { $crate::context::BUDGET };
     (@budget $secs:literal) => { std::time::Duration::from_secs($secs) };
+    (@on host) => { $crate::context::On::Host };
+    (@on $($secs:literal)?) => { $crate::context::On::Everywhere };
 }

@@ -17,10 +17,10 @@ use crate::trace::{Mode, TRACES, Trace};
 
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// Only claims whose id matches (`*` stands for anything), several by commas: accept-herd/*,*/exclusive
+    /// Only claims whose id or trace matches (`*` stands for anything), several by commas: tcp-close,*/exclusive
     #[arg(long, value_name = "GLOB", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Leave out claims whose id matches
+    /// Leave out claims whose id or trace matches
     #[arg(long, value_name = "GLOB", value_delimiter = ',')]
     pub skip: Vec<String>,
     /// Compare with this file instead of the built-in knowledge
@@ -57,7 +57,11 @@ Exit codes: 0 as expected; 1 a claim differs; 3 a lab could not run; 4 not settl
 
 impl CheckArgs {
     fn asks_for(&self, claim: &str) -> bool {
-        let any = |globs: &[String]| globs.iter().any(|pattern| glob(pattern, claim));
+        let trace = claim.split('/').next().unwrap_or(claim);
+        let any = |globs: &[String]| {
+            let mut globs = globs.iter();
+            globs.any(|pattern| glob(pattern, claim) || glob(pattern, trace))
+        };
         (self.only.is_empty() || any(&self.only)) && !any(&self.skip)
     }
 
@@ -173,7 +177,15 @@ fn glob(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::glob;
+    use clap::Parser as _;
+
+    use super::{CheckArgs, glob};
+
+    #[derive(clap::Parser)]
+    struct Parsed {
+        #[command(flatten)]
+        check: CheckArgs,
+    }
 
     #[test]
     fn stars_stand_for_anything() {
@@ -183,5 +195,17 @@ mod tests {
         assert!(glob("*herd*", "epoll-herd/edge"));
         assert!(!glob("accept-herd/*", "epoll-herd/edge"));
         assert!(!glob("epoll-herd", "epoll-herd/edge"));
+    }
+
+    #[test]
+    fn a_trace_s_name_asks_for_all_its_claims() {
+        let asks = |only: &str, skip: &str, claim| {
+            let args = Parsed::try_parse_from(["check", "--only", only, "--skip", skip]).unwrap();
+            args.check.asks_for(claim)
+        };
+        assert!(asks("epoll-herd", "none", "epoll-herd/edge"));
+        assert!(!asks("epoll-herd", "*/edge", "epoll-herd/edge"));
+        assert!(!asks("epoll-herd", "none", "accept-herd/cost"));
+        assert!(!asks("*", "epoll-*", "epoll-herd/edge"));
     }
 }

@@ -52,3 +52,17 @@ pub struct Finding {
     /// The deciding numbers by name (unit in the name: `_ns`, `_count`, `_ratio` …).
     pub numbers: serde_json::Map<String, serde_json::Value>,
 }
+
+/// The claims of a static table of questions (anything with a field `claim`), in its order.
+#[macro_export]
+macro_rules! claims_of {
+    ($questions:ident) => {{
+        let mut claims = [$questions[0].claim; $questions.len()];
+        let mut i = 0;
+        while i < claims.len() {
+            claims[i] = $questions[i].claim;
+            i += 1;
+        }
+        claims
+    }};
+}

@@ -22,6 +22,7 @@ pub mod first_timeout;
 pub mod herd;
 pub mod inject;
 pub mod link;
+pub mod mapping;
 pub mod memory_group;
 pub mod native_aio;
 pub mod netlink;

@@ -6,8 +6,9 @@
 
 use super::herd::kind::HerdTrace;
 use super::herd::marks::Variant;
-use super::herd::question::{self, COST_HOLDS, COST_REFUTED, Question, Rule};
+use super::herd::question::{COST_HOLDS, COST_REFUTED, Question, Rule};
 use super::herd::scenes;
+use crate::claims_of;
 use crate::evidence::Claim;
 
 static QUESTIONS: [Question; 2] = [
@@ -31,7 +32,7 @@ static QUESTIONS: [Question; 2] = [
     },
 ];
 
-static CLAIMS: [Claim; QUESTIONS.len()] = question::claims(&QUESTIONS);
+static CLAIMS: [Claim; QUESTIONS.len()] = claims_of!(QUESTIONS);
 
 pub static ACCEPT_HERD: HerdTrace = HerdTrace {
     name: "accept-herd",

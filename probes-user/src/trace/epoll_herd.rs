@@ -6,8 +6,9 @@
 
 use super::herd::kind::HerdTrace;
 use super::herd::marks::Variant;
-use super::herd::question::{self, Question};
+use super::herd::question::Question;
 use super::herd::scenes;
+use crate::claims_of;
 use crate::evidence::Claim;
 
 /// The herd that the cures are to remove.
@@ -58,7 +59,7 @@ static QUESTIONS: [Question; 7] = [
     ),
 ];
 
-static CLAIMS: [Claim; QUESTIONS.len()] = question::claims(&QUESTIONS);
+static CLAIMS: [Claim; QUESTIONS.len()] = claims_of!(QUESTIONS);
 
 pub static EPOLL_HERD: HerdTrace = HerdTrace {
     name: "epoll-herd",

@@ -135,11 +135,14 @@ pub fn a_watch_counts_what_a_command_did_to_its_disk(ctx: &Ctx) -> Outcome {
     assert_eq!(owned("writer-a", "write"), MIB, "whoever synchronised it");
     let reads = ["first read", "sequential reads", "random reads"];
     assert_eq!(owned("script", "read"), carried(&reads));
-    let slow = of(&report, "slow", "operation", "write sync");
-    assert!(!slow.is_empty(), "synchronous writes take longer than 1 µs");
-    for row in slow {
+    // The slowest only: which operations those are is the disk's affair.
+    let slow = report.rows("slow");
+    assert!(!slow.is_empty(), "no request takes less than 1 µs");
+    for row in &slow {
         assert!(row.count("total_us") >= row.count("device_us"), "{row:?}");
     }
+    let falls = |pair: &[Row]| pair[0].count("total_us") >= pair[1].count("total_us");
+    assert!(slow.windows(2).all(falls), "{slow:?}");
     Outcome::Pass
 }
 

@@ -44,7 +44,7 @@ pub fn it_finds_what_is_known_of_this_kernel(ctx: &Ctx) -> Outcome {
     let mut words = vec!["check", "--json"];
     if !ctx.on_host() {
         // An emulated processor is slow to move bytes.
-        words.extend(["--size", "16"]);
+        words.extend(["--size", "4"]);
     }
     let run = ctx.probes(words).arg("--junit").arg(&junit).run();
     let document: Value = serde_json::from_str(&run.stdout).expect("a document");

@@ -15,7 +15,7 @@ const SETTLING: Duration = Duration::from_secs(120);
 
 pub fn kills_in_mid_lab_leave_nothing(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
-    kill(ctx, if ctx.on_host() { 70 } else { 14 }, &|own| {
+    kill(ctx, if ctx.on_host() { 70 } else { 7 }, &|own| {
         ctx.probes(["epoll-herd", "--connections", "5", "--record"])
             .arg(own.join("run.probes"))
     });

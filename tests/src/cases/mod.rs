@@ -34,7 +34,7 @@ mod tcp_states;
 mod witness;
 mod zero_copy;
 
-/// In the order of a run: first what all else rests on. A number is a budget in seconds.
+/// In the order of a run: first what all else rests on. A number is a budget in seconds; `host` is not run in guests.
 pub const TESTS: &[Test] = tests![
     commands: doctor_finds_this_machine_fit, every_command_that_only_looks_answers, looking_needs_no_root,
         explain_has_a_page_for_every_trace, a_report_for_people_begins_with_the_verdicts,
@@ -46,14 +46,14 @@ pub const TESTS: &[Test] = tests![
         interrupted_it_says_what_it_knows, killed_it_leaves_no_lab_behind;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
     accounts: accept_herd_costs_are_the_kernels_own, epoll_herd_costs_are_the_kernels_own;
-    reuse_port: its_claims_are_settled_on_both_families, its_claims_are_settled_beside_noise,
+    reuse_port: its_claims_are_settled_on_both_families (host), its_claims_are_settled_beside_noise,
         without_sk_data_ready_the_verdicts_are_the_same;
     schema: reports_of_both_labs_fit_the_schema, an_interrupted_report_fits_the_schema,
         the_report_of_a_watch_fits_the_schema;
     stats: start_up_parts_and_memory_are_shown;
-    syn_queue: a_full_syn_queue_refuses_and_cookies_get_past_it, a_full_syn_queue_is_told_the_same_beside_noise,
+    syn_queue: a_full_syn_queue_refuses_and_cookies_get_past_it (host), a_full_syn_queue_is_told_the_same_beside_noise,
         a_backlog_of_ones_own_is_the_limit_of_the_flood;
-    accept_queue: a_full_accept_queue_drops_the_ack_or_resets, a_full_accept_queue_is_told_the_same_beside_noise;
+    accept_queue: a_full_accept_queue_drops_the_ack_or_resets (host), a_full_accept_queue_is_told_the_same_beside_noise;
     page_cache: cold_misses_all_and_warm_hits_all_counted_alike, files_grow_cached_and_devices_buffers,
         a_watch_of_dd_says_nothing_on_its_first_pass_and_all_on_its_second, sizes_that_make_no_sense_are_refused;
     breaking: a_needed_hook_removed_makes_claims_unsupported,
@@ -76,18 +76,18 @@ pub const TESTS: &[Test] = tests![
         reuseport_gives_each_of_4_a_listener_and_the_hash_decides,
         reuseport_gives_each_of_8_a_listener_and_the_hash_decides, no_connection_is_missed_under_load;
     herding: uvicorn_wakes_all_4_workers_for_each_connection, uvicorn_wakes_all_8_workers_for_each_connection;
-    tcp_retransmit: each_cause_is_provoked_and_tied_to_its_loss, it_settles_beside_noise_too,
+    tcp_retransmit: each_cause_is_provoked_and_tied_to_its_loss (host), it_settles_beside_noise_too,
         a_dead_peer_shows_with_cause_step_and_owner, an_interval_prints_the_ledger_each_time;
-    tcp_close: every_claim_is_settled_and_every_reset_explained, beside_noise_nothing_changes (600),
+    tcp_close: every_claim_is_settled_and_every_reset_explained (host), beside_noise_nothing_changes (600),
         a_watch_names_who_reset_whom_and_why;
-    tcp_states: every_claim_of_tcp_states_is_settled_on_both_families (300),
+    tcp_states: every_claim_of_tcp_states_is_settled_on_both_families (host),
         tcp_states_settles_its_claims_beside_noise (600),
         of_nginx_and_curl_every_connection_has_its_right_owners,
         connections_from_before_the_start_are_followed_to_their_end, only_sockets_that_were_asked_for_are_shown,
         many_connections_a_second_are_all_counted, too_small_a_ring_loses_records_and_says_so;
     kills: kills_in_mid_lab_leave_nothing (600), kills_in_mid_watch_leave_nothing (600),
         kills_of_a_watched_command_leave_nothing (600), kills_in_mid_disk_lab_leave_nothing (600);
-    block_io: small_writes_merge_reads_run_ahead_and_the_dirtier_is_found,
+    block_io: small_writes_merge_reads_run_ahead_and_the_dirtier_is_found (host),
         beside_noise_the_disks_tell_the_same, a_watch_counts_what_a_command_did_to_its_disk,
         a_disk_that_is_torn_away_in_mid_run_leaves_nothing, disks_that_cannot_be_are_refused_with_words;
     syn_retry: unanswered_syns_follow_the_sysctls_and_not_the_notes, fewer_retries_are_fewer_syns_beside_noise_too,
@@ -99,9 +99,9 @@ pub const TESTS: &[Test] = tests![
         cookies_and_a_full_accept_queue_show_with_what_helps;
     surgery: what_nginx_loses_it_sends_again_and_the_cause_is_told,
         segments_are_lost_in_a_network_of_ones_own_only, a_reset_by_ss_or_by_killing_nginx_s_worker_is_named;
-    async_io: every_request_is_told_with_its_way_and_every_read_with_its_sleeps,
+    async_io: every_request_is_told_with_its_way_and_every_read_with_its_sleeps (host),
         every_request_is_told_the_same_beside_noise, a_watch_counts_the_requests_of_a_process_by_opcode;
-    direct_io: its_claims_are_settled_and_the_disk_agrees, its_claims_are_settled_the_same_beside_noise,
+    direct_io: its_claims_are_settled_and_the_disk_agrees (host), its_claims_are_settled_the_same_beside_noise,
         sizes_that_make_no_sense_and_missing_rights_are_told,
         a_watch_names_the_file_that_went_through_the_cache_after_all;
     zero_copy: each_way_to_send_a_file_is_copied_as_often_as_it_says (300),

@@ -20,6 +20,11 @@ fn assert_lab(report: &Report) {
     for claim in report.claims() {
         assert_eq!(claim["result"], "holds", "{claim}");
     }
+    let numbers = &report.claim("tcp-states/time-wait-60s")["numbers"];
+    assert!(
+        numbers["with_fin_timeout_set_count"].as_u64() >= Some(2),
+        "{numbers}"
+    );
     let lives = report.rows("lives");
     assert_eq!(lives.len(), 2 * CASES, "both ends of every case");
     for row in lives
@@ -62,11 +67,6 @@ pub fn every_claim_of_tcp_states_is_settled_on_both_families(ctx: &Ctx) -> Outco
     let report = ctx.probes(["tcp-states"]).report();
     report.show();
     assert_lab(&report);
-    let numbers = &report.claim("tcp-states/time-wait-60s")["numbers"];
-    assert!(
-        numbers["with_fin_timeout_set_count"].as_u64() >= Some(2),
-        "{numbers}"
-    );
     Outcome::Pass
 }
 
@@ -321,7 +321,8 @@ fn under_load(ctx: &Ctx, more: &[&str], seconds: u64) -> (Report, u64) {
 
 pub fn many_connections_a_second_are_all_counted(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
-    let (report, made) = under_load(ctx, &[], SECONDS);
+    let seconds = if ctx.on_host() { SECONDS } else { SECONDS / 4 };
+    let (report, made) = under_load(ctx, &[], seconds);
     let emitted = report.document["losses"]["emitted"].as_u64();
     assert!(
         emitted > Some(made),

@@ -44,7 +44,8 @@ struct Args {
 
 pub fn main(tests: &[Test], skips: &[Skip]) -> ExitCode {
     let args = Args::parse();
-    let (chosen, left_out): (Vec<Test>, Vec<Test>) = tests.iter().copied().partition(|test| {
+    let here = tests.iter().filter(|test| test.runs_on(&args.kernel));
+    let (chosen, left_out): (Vec<Test>, Vec<Test>) = here.copied().partition(|test| {
         args.filter.is_empty()
             || args
                 .filter

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::expected::{SKIPS, Skip, Verdict};
 use super::{one, repeated};
 use crate::cases::TESTS;
-use crate::context::{Ctx, Outcome, Test};
+use crate::context::{Ctx, On, Outcome, Test};
 
 const KERNELS: [&str; 5] = ["host", "5.10", "6.1", "6.12", "7.2"];
 
@@ -42,6 +42,7 @@ fn verdict(run: fn(&Ctx) -> Outcome, budget: Duration, skips: &[Skip]) -> Verdic
         name: "a::test",
         run,
         budget,
+        on: On::Everywhere,
     };
     one(&test, &ctx, skips).0
 }
@@ -164,4 +165,23 @@ fn expected_skips_name_tests_and_kernels_that_exist() {
 fn no_two_tests_share_a_name() {
     let names: std::collections::BTreeSet<&str> = TESTS.iter().map(|test| test.name).collect();
     assert_eq!(names.len(), TESTS.len());
+}
+
+#[test]
+fn what_runs_on_the_host_only_has_its_like_in_every_guest() {
+    let (everywhere, host): (Vec<&Test>, Vec<&Test>) =
+        TESTS.iter().partition(|test| test.runs_on("6.12"));
+    assert!(TESTS.iter().all(|test| test.runs_on("host")));
+    assert!(!host.is_empty());
+    for test in host {
+        let file = test.name.split("::").next().unwrap();
+        let beside_noise = everywhere.iter().any(|other| {
+            other.name.starts_with(&format!("{file}::")) && other.name.contains("noise")
+        });
+        assert!(
+            beside_noise,
+            "{}: nothing like it runs in guests",
+            test.name
+        );
+    }
 }

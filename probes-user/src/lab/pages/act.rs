@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Did, PAGE};
+use crate::lab::mapping::Mapping;
 
 fn did(calls: u64, bytes: u64) -> Did {
     Did {
@@ -74,26 +75,7 @@ pub fn read_scattered(file: &File, at: &[u64]) -> Result<Did> {
 /// # Errors
 /// The file cannot be mapped.
 pub fn touch(file: &File, bytes: u64) -> Result<Did> {
-    let len = usize::try_from(bytes)?;
-    // SAFETY: a new mapping at an address of the kernel's choice; only its own bytes are read, the file is as
-    // long as it is, and it is unmapped below.
-    unsafe {
-        let address = libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        );
-        if address == libc::MAP_FAILED {
-            return Err(std::io::Error::last_os_error()).context("could not map the lab's file");
-        }
-        for at in (0..len).step_by(PAGE as usize) {
-            std::ptr::read_volatile(address.cast::<u8>().add(at));
-        }
-        libc::munmap(address, len);
-    }
+    Mapping::new(file, bytes)?.touch();
     Ok(did(0, bytes))
 }
 

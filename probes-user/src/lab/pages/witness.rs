@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::PAGE;
+use crate::lab::mapping::Mapping;
 
 /// Of /proc/meminfo, in pages; or how it changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,32 +119,10 @@ pub struct CacheStat {
 /// # Errors
 /// The file cannot be mapped.
 pub fn resident(file: &File, bytes: u64) -> Result<(u64, Option<CacheStat>)> {
-    let len = usize::try_from(bytes)?;
-    if len == 0 {
+    if bytes == 0 {
         return Ok((0, None));
     }
-    let mut states = vec![0u8; len.div_ceil(PAGE as usize)];
-    // SAFETY: a new mapping at an address of the kernel's choice, never touched, unmapped below; `states` has
-    // a byte for each of its pages.
-    let outcome = unsafe {
-        let address = libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        );
-        if address == libc::MAP_FAILED {
-            return Err(std::io::Error::last_os_error()).context("could not map the lab's file");
-        }
-        let outcome = libc::mincore(address, len, states.as_mut_ptr());
-        let error = std::io::Error::last_os_error();
-        libc::munmap(address, len);
-        if outcome == 0 { Ok(()) } else { Err(error) }
-    };
-    outcome.context("mincore")?;
-    let there = states.iter().filter(|state| **state & 1 != 0).count() as u64;
+    let there = Mapping::new(file, bytes)?.resident()?;
     Ok((there, cachestat(file, bytes)))
 }
 

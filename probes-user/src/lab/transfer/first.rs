@@ -5,9 +5,9 @@ use std::os::fd::AsRawFd as _;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::mapping::Mapping;
 use super::method::{CHUNK, moved};
 use super::source::Source;
+use crate::lab::mapping::Mapping;
 use crate::lab::script::Stage;
 
 pub const CASE: &str = "cold/first-piece";

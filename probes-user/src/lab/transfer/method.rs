@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::mapping::Mapping;
+use crate::lab::mapping::Mapping;
 use crate::lab::script::Stage;
 
 /// Bytes for each call, where a call takes a piece: what a pipe holds by default.

@@ -17,20 +17,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::keeper::Keeper;
-use self::mapping::Mapping;
 use self::method::{CHUNK, Sent, Work};
 use self::receiver::{Received, receive};
 use self::source::Source;
 use self::witness::{Moment, Witness};
 use crate::lab::counted::Counted;
 use crate::lab::disk::{Fs, lacks};
+use crate::lab::mapping::Mapping;
 use crate::lab::script::{Case, Stage};
 
 pub mod content;
 pub mod first;
 pub mod keeper;
 pub mod kinds;
-pub mod mapping;
 pub mod method;
 pub mod receiver;
 pub mod source;

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use anyhow::{Context, Result, bail};
 
 use super::content::{Sum, fill};
+use crate::lab::mapping::Mapping;
 
 pub const PIECE: usize = 1 << 20;
 
@@ -121,13 +122,6 @@ impl Source {
     /// # Errors
     /// The kernel's.
     pub fn resident(&self) -> Result<u64> {
-        let map = super::mapping::Mapping::new(self.file()?, self.size)?;
-        let mut pages = vec![0u8; usize::try_from(self.size.div_ceil(4096))?];
-        // SAFETY: a byte for each page of the mapping.
-        let done = unsafe { libc::mincore(map.as_ptr().cast(), map.len(), pages.as_mut_ptr()) };
-        if done != 0 {
-            return Err(std::io::Error::last_os_error()).context("mincore");
-        }
-        Ok(pages.iter().filter(|page| **page & 1 != 0).count() as u64)
+        Mapping::new(self.file()?, self.size)?.resident()
     }
 }

@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd as _;
 use anyhow::{Context, Result, bail};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
-use super::mapping::Mapping;
 use super::method::{Sent, Work};
+use crate::lab::mapping::Mapping;
 
 /// IORING_SEND_ZC_REPORT_USAGE, IORING_NOTIF_USAGE_ZC_COPIED (include/uapi/linux/io_uring.h).
 const REPORT_USAGE: u16 = 1 << 3;

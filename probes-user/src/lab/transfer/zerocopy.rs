@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context, Result, bail};
 
-use super::mapping::Mapping;
 use super::method::{Sent, Work, moved};
+use crate::lab::mapping::Mapping;
 
 const SO_EE_ORIGIN_ZEROCOPY: u8 = 5;
 const SO_EE_CODE_ZEROCOPY_COPIED: u8 = 1;

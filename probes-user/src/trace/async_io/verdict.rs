@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::evidence::{self, Made, Seen, words};
 use super::marks::Way;
 use super::script::{AIO, BLOCK, NONBLOCK, URING};
+use crate::claims_of;
 use crate::evidence::{Claim, ClaimResult, Finding};
 use crate::trace::scripted::{CaseLog, Cases};
 use crate::trace::{Ending, LabOptions};
@@ -81,15 +82,7 @@ static QUESTIONS: [Question; 4] = [
     },
 ];
 
-pub static CLAIMS: [Claim; QUESTIONS.len()] = {
-    let mut claims = [QUESTIONS[0].claim; QUESTIONS.len()];
-    let mut i = 0;
-    while i < claims.len() {
-        claims[i] = QUESTIONS[i].claim;
-        i += 1;
-    }
-    claims
-};
+pub static CLAIMS: [Claim; QUESTIONS.len()] = claims_of!(QUESTIONS);
 
 /// Without one of the two no request is known; which one there is depends on the kernel.
 pub const SUBMITS: [&str; 2] = ["io_uring_submit_req", "io_uring_submit_sqe"];

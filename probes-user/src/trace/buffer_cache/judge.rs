@@ -3,6 +3,7 @@
 use probes_common::pages::{Count, owner};
 use serde_json::json;
 
+use crate::claims_of;
 use crate::evidence::Claim;
 use crate::lab::pages::FsName;
 use crate::trace::pages::settle::{Judged, Question, Verdict, near};
@@ -36,7 +37,7 @@ pub static QUESTIONS: [Question; 2] = [
     },
 ];
 
-pub static CLAIMS: [Claim; QUESTIONS.len()] = [QUESTIONS[0].claim, QUESTIONS[1].claim];
+pub static CLAIMS: [Claim; QUESTIONS.len()] = claims_of!(QUESTIONS);
 
 /// The lab's own step, and dd's where there is one.
 fn both<'a>(case: &'a Case, own: &str, dd: &str) -> Result<Vec<(&'static str, Sums<'a>)>, String> {

@@ -6,6 +6,7 @@ use super::evidence::View;
 use super::judge::{self, Answer, Judged};
 use super::marks::{self, HOT, Hot};
 use super::{FILE_SYSTEMS, HOT_CASE, INDIRECT_CASE};
+use crate::claims_of;
 use crate::evidence::{Claim, ClaimResult, Finding};
 use crate::trace::pages::steps::lacking;
 use crate::trace::scripted::{CaseLog, Cases};
@@ -89,15 +90,7 @@ static QUESTIONS: [Question; 5] = [
     },
 ];
 
-pub static CLAIMS: [Claim; QUESTIONS.len()] = {
-    let mut claims = [QUESTIONS[0].claim; QUESTIONS.len()];
-    let mut i = 0;
-    while i < claims.len() {
-        claims[i] = QUESTIONS[i].claim;
-        i += 1;
-    }
-    claims
-};
+pub static CLAIMS: [Claim; QUESTIONS.len()] = claims_of!(QUESTIONS);
 
 pub fn judge(cases: &Cases, asked: &LabOptions, ending: &Ending) -> Vec<Finding> {
     let all = QUESTIONS.iter().filter_map(|question| {

@@ -97,14 +97,3 @@ impl Question {
         }
     }
 }
-
-/// The claims of a row of questions.
-pub const fn claims<const N: usize>(questions: &[Question; N]) -> [Claim; N] {
-    let mut claims = [questions[0].claim; N];
-    let mut i = 0;
-    while i < N {
-        claims[i] = questions[i].claim;
-        i += 1;
-    }
-    claims
-}

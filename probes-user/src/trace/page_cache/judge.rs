@@ -4,6 +4,7 @@ use probes_common::pages::Count;
 use serde_json::json;
 
 use super::script::AGAIN;
+use crate::claims_of;
 use crate::evidence::Claim;
 use crate::lab::pages::{FsName, PAGE};
 use crate::trace::pages::settle::{Judged, Question, Verdict, near, percent};
@@ -87,15 +88,7 @@ pub static QUESTIONS: [Question; 5] = [
     },
 ];
 
-pub static CLAIMS: [Claim; QUESTIONS.len()] = {
-    let mut claims = [QUESTIONS[0].claim; QUESTIONS.len()];
-    let mut i = 0;
-    while i < claims.len() {
-        claims[i] = QUESTIONS[i].claim;
-        i += 1;
-    }
-    claims
-};
+pub static CLAIMS: [Claim; QUESTIONS.len()] = claims_of!(QUESTIONS);
 
 fn step<'a>(case: &'a Case, name: &str) -> Result<Sums<'a>, String> {
     case.step(name)

@@ -61,11 +61,14 @@ impl Case {
         self.steps.iter().map(move |step| Sums { step, subject })
     }
 
-    /// Who else took pages of the file out of the cache in the middle of a step (reclaim), or brought some in
-    /// (khugepaged): what the step's own doing shows is then not the whole of it.
+    /// Who else, beside the script and the programs it ran, took pages of the file out of the cache in the middle of
+    /// a step (reclaim) or brought some in (khugepaged): what the step's own doing shows is then not the whole of it.
     pub fn disturbed_by(&self) -> Option<String> {
+        let own =
+            |tgid| tgid == self.subject.tgid || self.steps.iter().any(|step| step.did.tgid == tgid);
         self.all().find_map(|sums| {
-            sums.rows(Who::Others).find_map(|row| {
+            let mut others = sums.rows(Who::All).filter(|row| !own(row.tgid));
+            others.find_map(|row| {
                 if row.get(Count::deleted) > 0 {
                     return Some(format!("{} took pages of the file away", row.comm));
                 }

@@ -164,6 +164,19 @@ fn what_somebody_else_brought_in_or_took_away_refutes_nothing() {
 }
 
 #[test]
+fn what_the_lab_s_own_dd_brings_in_disturbs_nothing() {
+    let mut by_dd = cold();
+    (by_dd.name, by_dd.did.tgid) = ("dd-cold".to_owned(), 8);
+    by_dd.pages.rows[0].tgid = 8;
+    // A step around it, in which the script itself did nothing.
+    let mut around = by_dd.clone();
+    (around.name, around.did) = ("dd-twice".to_owned(), Did::default());
+    let cases = cases(&[cold(), by_dd, around]);
+    let case = cases.last().and_then(Case::of).expect("a case");
+    assert_eq!(case.disturbed_by(), None);
+}
+
+#[test]
 fn pages_that_the_script_read_and_nobody_saw_settle_nothing() {
     let mut step = cold();
     step.pages.rows[0].set(Count::asked, PAGES - 1);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::evidence::{CaseView, Names};
 use super::{judge, rst};
+use crate::claims_of;
 use crate::evidence::{Claim, ClaimResult, Finding};
 use crate::trace::scripted::Cases;
 use crate::trace::{Ending, LabOptions};
@@ -104,15 +105,7 @@ pub static QUESTIONS: [Question; 5] = [
     },
 ];
 
-pub static CLAIMS: [Claim; QUESTIONS.len()] = {
-    let mut claims = [QUESTIONS[0].claim; QUESTIONS.len()];
-    let mut i = 0;
-    while i < claims.len() {
-        claims[i] = QUESTIONS[i].claim;
-        i += 1;
-    }
-    claims
-};
+pub static CLAIMS: [Claim; QUESTIONS.len()] = claims_of!(QUESTIONS);
 
 fn label(case: &str, family: &str) -> String {
     format!("{case}/{family}")

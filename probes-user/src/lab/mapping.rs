@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use anyhow::{Context, Result};
 
+const PAGE: usize = 4096;
+
 /// Unmapped when dropped.
 pub struct Mapping {
     start: *mut libc::c_void,
@@ -65,6 +67,28 @@ impl Mapping {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Its pages that are in memory, by mincore(2).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn resident(&self) -> Result<u64> {
+        let mut states = vec![0u8; self.len.div_ceil(PAGE)];
+        // SAFETY: a byte for each page of the mapping.
+        let done = unsafe { libc::mincore(self.start, self.len, states.as_mut_ptr()) };
+        if done != 0 {
+            return Err(std::io::Error::last_os_error()).context("mincore");
+        }
+        Ok(states.iter().filter(|state| **state & 1 != 0).count() as u64)
+    }
+
+    /// Reads a byte of each page, in order.
+    pub fn touch(&self) {
+        for byte in self.bytes().iter().step_by(PAGE) {
+            // SAFETY: a byte of the mapping; volatile, so that it is really read.
+            unsafe { std::ptr::read_volatile(byte) };
+        }
     }
 
     /// The bytes, which nobody else writes while this is looked at.
