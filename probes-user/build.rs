@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// One object for each [[bin]] of probes-ebpf.
-const OBJECTS: [&str; 11] = [
+const OBJECTS: [&str; 12] = [
     "copy",
     "sched",
     "syscalls",
@@ -15,6 +15,7 @@ const OBJECTS: [&str; 11] = [
     "surgeon",
     "block",
     "uring",
+    "runqueue",
     "page_cache",
 ];
 

@@ -59,6 +59,10 @@ kinds! {
     Exec = 5 => Exec,
     /// `sched_process_exit` of a watched task.
     Exit = 6 => Exit,
+    /// `sched_migrate_task` of a watched task.
+    Migrate = 7 => Migrate,
+    /// A task waited for a CPU longer than asked for (`sched_switch`).
+    RunDelay = 8 => crate::runqueue::RunDelay,
     /// Entry of one of the followed system calls by a watched task.
     SysEnter = 10 => SysEnter,
     /// Return of one of the followed system calls in a watched task.
@@ -195,6 +199,15 @@ pub struct Exit {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 #[repr(C)]
+pub struct Migrate {
+    pub target: u32,
+    /// The CPU that it is given to.
+    pub to: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+#[repr(C)]
 pub struct SysEnter {
     /// x86-64 system call number.
     pub nr: u32,
@@ -284,6 +297,7 @@ const _: () = {
     assert!(size_of::<Fork>() == 32);
     assert!(size_of::<Exec>() == 24);
     assert!(size_of::<Exit>() == 8);
+    assert!(size_of::<Migrate>() == 8);
     assert!(size_of::<SysEnter>() == 40);
     assert!(size_of::<SysExit>() == 72);
     assert!(size_of::<SockState>() == 56);

@@ -11,6 +11,7 @@ pub mod copy;
 pub mod event;
 pub mod offsets;
 pub mod pages;
+pub mod runqueue;
 pub mod surgeon;
 pub mod tcp;
 pub mod uring;

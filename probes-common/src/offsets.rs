@@ -50,6 +50,10 @@ offsets! {
     task_pid: "task_struct.pid",
     task_tgid: "task_struct.tgid",
     task_comm: "task_struct.comm",
+    task_cgroups: "task_struct.cgroups",
+    css_set_dfl_cgrp: "css_set.dfl_cgrp",
+    cgroup_kn: "cgroup.kn",
+    kernfs_id: "kernfs_node.id",
     /// 4 bytes since 5.14 (`__state`), 8 before.
     task_state: "task_struct.__state" | "task_struct.state",
     task_files: "task_struct.files",

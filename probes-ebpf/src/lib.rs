@@ -17,6 +17,7 @@ pub mod pages;
 pub mod read;
 pub mod snap;
 pub mod tally;
+pub mod task;
 
 #[cfg(not(test))]
 #[panic_handler]

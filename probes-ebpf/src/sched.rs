@@ -13,38 +13,18 @@ use aya_ebpf::programs::BtfTracePointContext;
 use probes_common::Task;
 use probes_common::control::counter;
 use probes_common::event::{
-    Exec, Exit, Fork, STACK_DEPTH, SWITCH_NEXT_WATCHED, SWITCH_PREEMPT, SWITCH_PREV_WATCHED,
-    Switch, WAKING_BRACKETED, WAKING_IN_CHILD, Wakeup, Waking,
+    Exec, Exit, Fork, Migrate, STACK_DEPTH, SWITCH_NEXT_WATCHED, SWITCH_PREEMPT,
+    SWITCH_PREV_WATCHED, Switch, WAKING_BRACKETED, WAKING_IN_CHILD, Wakeup, Waking,
 };
 use probes_ebpf::again::{Event, Turn, takes_task};
 use probes_ebpf::emit::{count, emit};
 use probes_ebpf::filter::{
     control, enabled, set_asleep, set_handled, set_pending, set_watch, watch, watched,
 };
-use probes_ebpf::globals::{bracketed, switch_has_state};
+use probes_ebpf::globals::bracketed;
 use probes_ebpf::maps::SLOT;
 use probes_ebpf::offset;
-use probes_ebpf::read::Reads;
-
-/// TASK_RUNNING, or TASK_REPORT_MAX as `sched_switch` reports a preempted task (include/trace/events/sched.h).
-const RUNNABLE: [u32; 2] = [0, 256];
-
-#[inline(always)]
-fn pid_of(task: *const u8) -> u32 {
-    // SAFETY: `task` is a task_struct argument of the hook.
-    unsafe { field(task, offset!(task_pid)) }
-}
-
-/// # Safety
-/// As for [`Reads::typed`].
-#[inline(always)]
-unsafe fn field<T: Copy + Default>(task: *const u8, offset: u32) -> T {
-    let mut reads = Reads::new();
-    // SAFETY: the caller's promise.
-    let value = unsafe { reads.typed(task, offset) };
-    reads.done();
-    value
-}
+use probes_ebpf::task::{field, leaving, pid_of, sleeps};
 
 #[btf_tracepoint(function = "sched_waking")]
 pub fn sched_waking(ctx: BtfTracePointContext) -> i32 {
@@ -110,6 +90,19 @@ fn woken(target: u32, new: u32) -> i32 {
     0
 }
 
+/// The runqueue's or the task's lock is held, with interrupts off: nothing makes the kernel skip it.
+#[btf_tracepoint(function = "sched_migrate_task")]
+pub fn sched_migrate_task(ctx: BtfTracePointContext) -> i32 {
+    let target = pid_of(ctx.arg::<*const u8>(0));
+    if !watched(target) || !enabled() {
+        return 0;
+    }
+    let to = ctx.arg::<u64>(1) as u32;
+    // SAFETY: `migrate` points to room for the whole payload.
+    emit::<Migrate>(|migrate| unsafe { migrate.write(Migrate { target, to }) });
+    0
+}
+
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let prev_task = ctx.arg::<*const u8>(1);
@@ -126,15 +119,8 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     if flags == 0 {
         return 0;
     }
-    let preempt = ctx.arg::<u64>(0) as u8 != 0;
-    // Before 5.18 the state is still in the task (its high half is never used: TASK_STATE_MAX is 0x2000).
-    let state: u32 = if switch_has_state() {
-        ctx.arg::<u64>(3) as u32
-    } else {
-        // SAFETY: a task_struct argument; the low half of the long on 5.10.
-        unsafe { field::<u64>(prev_task, offset!(task_state)) as u32 }
-    };
-    let sleeps = !preempt && state != RUNNABLE[0] && state != RUNNABLE[1];
+    let (preempt, state) = leaving(&ctx);
+    let sleeps = sleeps(preempt, state);
     if flags & SWITCH_NEXT_WATCHED != 0 {
         set_asleep(next, 0);
     }

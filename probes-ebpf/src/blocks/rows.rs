@@ -6,6 +6,7 @@ use probes_common::block::{
 };
 
 use super::{BLOCK_BLANK, BLOCK_ROWS, add, add32, tally_at};
+use crate::tally::opaque;
 
 /// Who dirtied what is written back, else who submitted it.
 #[inline(always)]
@@ -69,10 +70,7 @@ pub fn finished(record: &BlockRequest, now: u64) {
 /// Points to the buckets of a row.
 #[inline(always)]
 unsafe fn step(buckets: *mut [u32; BUCKETS], ns: u64) {
-    let mut at = bucket(ns) as u64;
-    // rustc knows that it is within the array and would leave the comparison out; the verifier does not know.
-    // SAFETY: does nothing.
-    unsafe { core::arch::asm!("/* {0} */", inout(reg) at) };
+    let at = opaque(bucket(ns) as u64);
     if at < BUCKETS as u64 {
         // SAFETY: within the array.
         unsafe { add32((buckets as *mut u32).add(at as usize), 1) };

@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches as _};
 
 use super::disks::DiskArgs;
+use super::sched::SchedArgs;
 use super::sockets::SocketArgs;
 use crate::exit::usage;
 use crate::instrument::Without;
@@ -25,6 +26,9 @@ pub struct TraceArgs {
     /// Of traces that watch disks.
     #[arg(skip)]
     pub disks: DiskArgs,
+    /// Of traces that watch the scheduler.
+    #[arg(skip)]
+    pub sched: SchedArgs,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -126,6 +130,7 @@ pub fn augment(command: Command, trace: &dyn Trace) -> Command {
     let command = match trace.watching() {
         Watching::Sockets => SocketArgs::augment_args(command),
         Watching::Disks => DiskArgs::augment_args(command),
+        Watching::Scheduler => SchedArgs::augment_args(command),
         Watching::Tasks | Watching::Nothing => command,
     };
     if trace.draws_timelines() {
@@ -151,6 +156,9 @@ pub fn trace_args(trace: &dyn Trace, matches: &ArgMatches) -> Result<TraceArgs> 
     }
     if trace.watching() == Watching::Disks {
         args.disks = DiskArgs::from_arg_matches(matches)?;
+    }
+    if trace.watching() == Watching::Scheduler {
+        args.sched = SchedArgs::from_arg_matches(matches)?;
     }
     Ok(args)
 }
@@ -184,7 +192,7 @@ impl TargetArgs {
 impl TraceArgs {
     /// A watch, and no lab?
     pub fn watches(&self) -> bool {
-        self.target.any() || self.sockets.any() || self.disks.any()
+        self.target.any() || self.sockets.any() || self.disks.any() || self.sched.any()
     }
 
     /// Options that contradict each other.

@@ -7,6 +7,7 @@ pub mod docs;
 pub mod look;
 pub mod output;
 pub mod replay;
+pub mod sched;
 pub mod sockets;
 pub mod trace;
 

@@ -26,6 +26,11 @@ pub fn examples(trace: &dyn Trace) -> String {
                 "a disk, and the lives of its slow requests",
             ),
         ],
+        Watching::Scheduler => &[
+            ("-p PID -d 10s", "watch a running server"),
+            ("-a --by cpu -d 10s", "every task of this machine, by CPU"),
+            ("-p PID --slower 10ms", "and each delay that long"),
+        ],
     };
     let mut text = "Examples:".to_owned();
     let common = [

@@ -261,7 +261,7 @@ fn row(key: &[u8], value: &[u8]) -> BlockRow {
     row
 }
 
-fn times(buckets: &[u32; BUCKETS], sum_ns: u64, max_ns: u64) -> Times {
+pub(super) fn times(buckets: &[u32; BUCKETS], sum_ns: u64, max_ns: u64) -> Times {
     let full = buckets.iter().enumerate().filter(|(_, count)| **count > 0);
     Times {
         steps: full

@@ -202,6 +202,10 @@ pub static SCHED: Instrument = Instrument {
             "the first run of a new task has no queue time",
         ),
         tracepoint("sched_switch", "nothing says who was asleep"),
+        tracepoint(
+            "sched_migrate_task",
+            "a change of CPU is known only from where a task runs next",
+        ),
         twice(
             "sched_process_fork",
             &FORK_AGAIN,
@@ -673,6 +677,38 @@ pub static COPY: Instrument = Instrument {
     ],
 };
 
+pub static RUNQUEUE: Instrument = Instrument {
+    name: "runqueue",
+    question: "How long do tasks wait for a CPU, and why; how long do they run and sleep?",
+    object: object!("runqueue"),
+    hooks: &[
+        named(
+            "runq_wakeup",
+            "sched_wakeup",
+            &[],
+            "nothing says when a task was queued",
+        ),
+        named(
+            "runq_wakeup_new",
+            "sched_wakeup_new",
+            &[],
+            "the first wait of a new task is not counted",
+        ),
+        named(
+            "runq_migrate",
+            "sched_migrate_task",
+            &[],
+            "delays by migration are told as those of the CPU that the task came to",
+        ),
+        named(
+            "runq_switch",
+            "sched_switch",
+            &[],
+            "nothing says when a task runs",
+        ),
+    ],
+};
+
 /// Every instrument there is.
 pub static INSTRUMENTS: &[&Instrument] = &[
     &SCHED,
@@ -686,6 +722,7 @@ pub static INSTRUMENTS: &[&Instrument] = &[
     &PAGE_CACHE,
     &URING,
     &COPY,
+    &RUNQUEUE,
 ];
 
 /// The hook of this program, with its instrument.

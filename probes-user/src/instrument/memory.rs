@@ -14,6 +14,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use super::blocks::{BlockMaps, Blocks};
 use super::counts::Counts;
 use super::pages::{PageMaps, Pages};
+use super::runqueue::RunqueueMaps;
 use super::surgeon::Surgeon;
 use crate::lab::KernelView;
 use crate::lab::counted::Counted;
@@ -91,6 +92,7 @@ pub struct Shared {
     pub(crate) surgeon: Option<Surgeon>,
     pub(crate) blocks: Option<BlockMaps>,
     pub(crate) pages: Option<PageMaps>,
+    pub(crate) runqueue: Option<RunqueueMaps>,
     pub(crate) counts: Counts,
 }
 
@@ -107,6 +109,11 @@ impl Shared {
         self.blocks
             .as_ref()
             .context("no counts of disks: the trace does not ask for the instrument block")
+    }
+
+    /// None = the trace does not ask for the instrument `runqueue`.
+    pub fn runqueue_maps(&self) -> Option<&RunqueueMaps> {
+        self.runqueue.as_ref()
     }
 
     /// Is the instrument `page_cache` loaded?

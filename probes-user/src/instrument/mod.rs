@@ -9,6 +9,7 @@ pub mod lock;
 pub mod memory;
 pub mod object;
 pub mod pages;
+pub mod runqueue;
 pub mod surgeon;
 pub mod sys;
 pub mod tc;

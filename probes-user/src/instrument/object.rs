@@ -28,6 +28,9 @@ pub struct Maps {
 /// Maps whose one value has a byte per pid.
 const BYTE_PER_PID: [&str; 5] = ["WATCH", "ASLEEP", "PENDING", "HANDLED", "PAGE_TURNS"];
 
+/// Maps with an entry per pid.
+const ENTRY_PER_PID: [&str; 1] = ["RUNQ_TASKS"];
+
 /// Maps whose value begins with a `struct bpf_spin_lock`.
 const LOCKED: [&str; 1] = ["RULES"];
 
@@ -76,6 +79,8 @@ impl Maps {
             },
             max_entries: if ring {
                 self.ring_bytes
+            } else if ENTRY_PER_PID.contains(&name) {
+                self.pid_bytes
             } else {
                 map.max_entries()
             },

@@ -15,6 +15,7 @@ use crate::instrument::blocks::BlockMaps;
 use crate::instrument::counts::Counts;
 use crate::instrument::memory::{Mapping, Shared};
 use crate::instrument::pages::PageMaps;
+use crate::instrument::runqueue::RunqueueMaps;
 use crate::instrument::surgeon::Surgeon;
 use crate::instrument::{Attachment, Rung, Setup, Without, attach, hook};
 use crate::kernel::btf::{Btf, Facts, Query};
@@ -321,6 +322,7 @@ pub(crate) fn shared(attachment: &Attachment, pid_bytes: u32) -> Result<Shared> 
         surgeon: Surgeon::of(attachment)?,
         blocks: BlockMaps::of(attachment)?,
         pages: PageMaps::of(attachment)?,
+        runqueue: RunqueueMaps::of(attachment)?,
         counts: Counts::of(attachment)?,
     })
 }

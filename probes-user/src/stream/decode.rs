@@ -4,9 +4,10 @@ use std::fmt;
 
 use probes_common::block::BlockRequest;
 use probes_common::event::{
-    DataReady, Exec, Exit, Fork, Header, Kind, Payload, SockState, Switch, SysEnter, SysExit,
-    WaitWake, Wakeup, Waking,
+    DataReady, Exec, Exit, Fork, Header, Kind, Migrate, Payload, SockState, Switch, SysEnter,
+    SysExit, WaitWake, Wakeup, Waking,
 };
+use probes_common::runqueue::RunDelay;
 use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,
@@ -71,6 +72,8 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         Kind::Fork => Body::Fork(payload::<Fork>(bytes)?),
         Kind::Exec => Body::Exec(payload::<Exec>(bytes)?),
         Kind::Exit => Body::Exit(payload::<Exit>(bytes)?),
+        Kind::Migrate => Body::Migrate(payload::<Migrate>(bytes)?),
+        Kind::RunDelay => Body::RunDelay(payload::<RunDelay>(bytes)?),
         Kind::SysEnter => Body::SysEnter(payload::<SysEnter>(bytes)?),
         Kind::SysExit => Body::SysExit(payload::<SysExit>(bytes)?),
         Kind::SockState => Body::SockState(payload::<SockState>(bytes)?),
@@ -135,6 +138,8 @@ pub fn encode(event: &Event) -> Vec<u8> {
         Body::Fork(p) => both(header, p),
         Body::Exec(p) => both(header, p),
         Body::Exit(p) => both(header, p),
+        Body::Migrate(p) => both(header, p),
+        Body::RunDelay(p) => both(header, p),
         Body::SysEnter(p) => both(header, p),
         Body::SysExit(p) => both(header, p),
         Body::SockState(p) => both(header, p),

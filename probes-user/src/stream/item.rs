@@ -2,9 +2,10 @@
 
 use probes_common::block::BlockRequest;
 use probes_common::event::{
-    DataReady, Exec, Exit, Fork, Header, SockState, Switch, SysEnter, SysExit, WaitWake, Wakeup,
-    Waking,
+    DataReady, Exec, Exit, Fork, Header, Migrate, SockState, Switch, SysEnter, SysExit, WaitWake,
+    Wakeup, Waking,
 };
+use probes_common::runqueue::RunDelay;
 use probes_common::tcp::{
     Handshake, Packet, SkbDrop, SockError, TcpDestroy, TcpReset, TcpRetransmit, TcpState,
     TcpSynack, TcpTimer,
@@ -27,6 +28,8 @@ pub enum Body {
     Fork(Fork),
     Exec(Exec),
     Exit(Exit),
+    Migrate(Migrate),
+    RunDelay(RunDelay),
     SysEnter(SysEnter),
     SysExit(SysExit),
     SockState(SockState),

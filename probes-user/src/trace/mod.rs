@@ -33,6 +33,7 @@ pub mod tcp;
 pub mod tcp_close;
 pub mod tcp_retransmit;
 pub mod tcp_states;
+pub mod wakeups;
 pub mod zero_copy;
 
 /// Every trace there is: the one list that all others are derived from.
@@ -54,6 +55,7 @@ pub static TRACES: &[&dyn Trace] = &[
     &buffer_cache::BUFFER_CACHE,
     &page_cache::PAGE_CACHE,
     &zero_copy::ZERO_COPY,
+    &wakeups::WAKEUPS,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +236,8 @@ pub enum Watching {
     Sockets,
     /// It follows the requests of disks, of everybody or of somebody's processes.
     Disks,
+    /// It counts what the scheduler does, with everybody's tasks or with somebody's processes.
+    Scheduler,
 }
 
 pub trait Trace: Sync {

@@ -31,6 +31,7 @@ mod targets;
 mod tcp_close;
 mod tcp_retransmit;
 mod tcp_states;
+mod wakeups;
 mod witness;
 mod zero_copy;
 
@@ -108,4 +109,6 @@ pub const TESTS: &[Test] = tests![
         zero_copy_is_told_the_same_beside_noise (300),
         without_pages_counted_and_function_probes_zero_copy_is_told_the_same (300),
         a_file_of_no_bytes_or_too_many_is_a_usage_error, a_file_that_finds_no_room_is_said_so_and_leaves_nothing;
+    wakeups: a_hand_off_costs_two_switches_and_chains_are_found_with_their_causes,
+        beside_noise_a_hand_off_costs_the_same, a_watch_counts_waits_and_runs_as_the_kernel_does;
 ];

@@ -5,6 +5,7 @@
 
 mod disks;
 mod operation;
+mod sched;
 mod sockets;
 mod tasks;
 
@@ -111,6 +112,7 @@ pub fn run(
             Box::new(sockets::Sockets::new(wanted, &args.sockets, queues, place))
         }
         (Watching::Disks, wanted) => Box::new(disks::Disks::new(wanted, &args.disks)),
+        (Watching::Scheduler, wanted) => Box::new(sched::Scheduler::new(wanted, &args.sched)),
         (_, Some(wanted)) => Box::new(tasks::Tasks::new(wanted)),
         (_, None) => return crate::exit::usage("nobody to watch"),
     };

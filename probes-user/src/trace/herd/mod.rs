@@ -77,6 +77,6 @@ pub fn fold(questions: &'static [Question], context: &Context) -> Box<dyn Fold> 
 }
 
 #[cfg(test)]
-mod testkit;
+pub mod testkit;
 #[cfg(test)]
 mod tests;
