@@ -139,7 +139,7 @@ fn wakeups(probes: &Path) -> Plan {
         load: Kind::Messages,
         contenders: vec![
             inside(EMPTY, &[WAKEUP, SWITCH]),
-            ours(probes, "probes wakeups", &["-p", "{pid}"]),
+            ours(probes, "probes wakeups", &["-a", "--by", "cpu"]),
             tool("runqlat", "libbpf-tools", "Ctrl-C", &["runqlat"]),
             bpftrace(
                 "bpftrace",

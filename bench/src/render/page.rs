@@ -9,7 +9,7 @@ use crate::statistics::{Spread, ratios};
 use crate::stream::{Streamed, Wanted};
 
 use super::goals::{self, Verdict};
-use super::{table, tables};
+use super::{number, table, tables};
 
 #[derive(Debug)]
 pub enum Part {
@@ -25,6 +25,9 @@ pub struct Page {
     load: [String; 2],
     parts: Vec<Part>,
 }
+
+/// A run counts for a rate if so much of it was offered.
+const OFFERED: f64 = 0.97;
 
 const METHOD: &str = include_str!("method.md");
 const PACKAGES: [&str; 3] = ["libbpf-tools", "bpfcc-tools", "bpftrace"];
@@ -153,14 +156,20 @@ fn streams(all: &[(Wanted, Vec<Streamed>)]) -> Vec<Verdict> {
             wanted.rate as f64 / 1e6,
             wanted.ring >> 20
         );
-        let of =
-            |what: fn(&Streamed) -> f64| Spread::of(&runs.iter().map(what).collect::<Vec<f64>>());
+        let of = |what: fn(&Streamed) -> f64| {
+            let offered = runs
+                .iter()
+                .filter(|run| run.rate >= wanted.rate as f64 * OFFERED);
+            Spread::of(&offered.map(what).collect::<Vec<f64>>())
+        };
+        let most = runs.iter().map(|run| run.rate / 1e6).fold(0.0, f64::max);
+        let why = format!("the workload reached {} M/s at most", number(most));
         let lost = of(|run| run.lost as f64);
         verdicts.push(Verdict::of(
             format!("{name}: records lost"),
             0.0,
             lost,
-            "no run",
+            &why,
         ));
         if wanted.rate == 1_000_000 {
             let share = of(|run| run.share * 100.0);
@@ -168,7 +177,7 @@ fn streams(all: &[(Wanted, Vec<Streamed>)]) -> Vec<Verdict> {
                 format!("{name}: reader, % of a core"),
                 5.0,
                 share,
-                "no run",
+                &why,
             ));
         }
         let odd = of(|run| run.sent.abs_diff(run.read) as f64);
@@ -176,7 +185,7 @@ fn streams(all: &[(Wanted, Vec<Streamed>)]) -> Vec<Verdict> {
             format!("{name}: |produced - read - lost|"),
             0.0,
             odd,
-            "no run",
+            &why,
         ));
     }
     verdicts
