@@ -33,13 +33,18 @@ fn open(id: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Programs that tracing tools load, everybody's.
-pub fn tracing() -> BTreeSet<u32> {
+/// Programs that tracing tools have loaded, everybody's. `hooks`: of those that are put on something by its
+/// number in BTF, only where it is one of these.
+pub fn tracing(hooks: Option<&[u32]>) -> BTreeSet<u32> {
+    let concerns = |kind: u32, hook: u32| match hooks {
+        Some(hooks) if kind == sys::BPF_PROG_TYPE_TRACING && hook != 0 => hooks.contains(&hook),
+        _ => TRACING.contains(&kind),
+    };
     let (mut found, mut attr) = (BTreeSet::new(), [0; 3]);
     while bpf(BPF_PROG_GET_NEXT_ID, &mut attr).is_ok() {
         let id = attr[1];
-        let kind = open(id).and_then(|fd| sys::prog_info(fd.as_fd()));
-        if kind.is_ok_and(|info| TRACING.contains(&info.type_)) {
+        let info = open(id).and_then(|fd| sys::prog_info(fd.as_fd()));
+        if info.is_ok_and(|info| concerns(info.type_, info.attach_btf_id)) {
             found.insert(id);
         }
         attr = [id, 0, 0];

@@ -17,7 +17,7 @@ use probes_user::kernel::btf::{Btf, Facts, Query};
 pub struct On(pub &'static str, pub &'static str);
 
 /// Every tracepoint that a row uses.
-const TRACEPOINTS: [&str; 8] = [
+const TRACEPOINTS: [&str; 10] = [
     "sys_enter",
     "sys_exit",
     "inet_sock_set_state",
@@ -26,6 +26,8 @@ const TRACEPOINTS: [&str; 8] = [
     "mm_filemap_add_to_page_cache",
     "sched_wakeup",
     "sched_switch",
+    "sched_waking",
+    "sched_wakeup_new",
 ];
 const PID_BYTES: u32 = 1 << 15;
 
@@ -61,6 +63,12 @@ impl Bench {
             },
             facts,
         })
+    }
+
+    /// The numbers of these tracepoints.
+    pub fn hooks(&self, names: &[&str]) -> Vec<u32> {
+        let found = names.iter().filter_map(|name| self.facts.tracepoint(name));
+        found.map(|tracepoint| tracepoint.id).collect()
     }
 
     /// Attaches these programs, in this order.

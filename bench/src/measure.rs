@@ -22,7 +22,7 @@ const BLOCKS: usize = 3;
 const RING: u32 = 32 << 20;
 const NO_RING: u32 = 4096;
 /// How long to wait for somebody else's programs to go.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct Meter<'a> {
     pub bench: &'a Bench,
     pub load: Load,
     pub block: u64,
+    /// Where a foreign program matters; None = anywhere.
+    hooks: Option<Vec<u32>>,
     base: Vec<f64>,
     disturbed: u32,
 }
@@ -81,10 +83,12 @@ pub struct Meter<'a> {
 impl<'a> Meter<'a> {
     pub fn new(bench: &'a Bench, load: Load, quick: bool) -> Meter<'a> {
         let block = load.kind.block() / if quick { 3 } else { 1 };
+        let hooks = load.kind.passes().map(|names| bench.hooks(names));
         Meter {
             bench,
             load,
             block,
+            hooks,
             base: Vec::new(),
             disturbed: 0,
         }
@@ -191,7 +195,8 @@ impl<'a> Meter<'a> {
     /// One block beside these programs and no others; None = there always were others.
     fn block(&mut self, own: &BTreeSet<u32>) -> Result<Option<f64>> {
         let begun = Instant::now();
-        let quiet = || bpf::tracing().is_subset(own);
+        let hooks = self.hooks.clone();
+        let quiet = || bpf::tracing(hooks.as_deref()).is_subset(own);
         while begun.elapsed() < PATIENCE {
             if !quiet() {
                 std::thread::sleep(LOOK);
@@ -221,7 +226,7 @@ impl<'a> Meter<'a> {
 /// Waits until the kernel has let go of them.
 fn gone(own: &BTreeSet<u32>) {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE && !bpf::tracing().is_disjoint(own) {
+    while begun.elapsed() < PATIENCE && !bpf::tracing(None).is_disjoint(own) {
         std::thread::sleep(LOOK);
     }
 }

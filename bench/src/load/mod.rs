@@ -55,6 +55,21 @@ impl Kind {
         }
     }
 
+    /// The tracepoints that it passes, where they are few; programs elsewhere do not concern it.
+    pub fn passes(self) -> Option<&'static [&'static str]> {
+        match self {
+            Kind::Calls | Kind::Messages => Some(&[
+                "sys_enter",
+                "sys_exit",
+                "sched_waking",
+                "sched_wakeup",
+                "sched_wakeup_new",
+                "sched_switch",
+            ]),
+            Kind::Connects | Kind::Reads | Kind::Pages => None,
+        }
+    }
+
     fn name(self) -> String {
         let value = clap::ValueEnum::to_possible_value(&self);
         value.map_or_else(String::new, |value| value.get_name().to_owned())

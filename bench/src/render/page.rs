@@ -84,14 +84,10 @@ impl Page {
     pub fn add(&mut self, part: Part) {
         println!("{}", part.text());
         self.parts.push(part);
-    }
-
-    pub fn end(&mut self) {
         self.load[1] = load_average();
-        println!("{}", self.goals());
     }
 
-    fn goals(&self) -> String {
+    pub fn goals(&self) -> String {
         let verdicts = self.parts.iter().flat_map(Part::verdicts);
         let rows: Vec<Vec<String>> = verdicts.map(Verdict::cells).collect();
         table(&["goal", "wanted", "found", ""], &rows)
