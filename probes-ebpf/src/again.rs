@@ -98,3 +98,17 @@ pub fn takes_object(turn: Turn, hook: u32, object: u64) -> bool {
         }
     }
 }
+
+/// The same in two steps, so that a later copy asks before it reads anything else: was it taken already?
+#[inline(always)]
+pub fn taken_before(turn: Turn, hook: u32, object: u64) -> bool {
+    turn == Turn::Later && !takes_object(turn, hook, object)
+}
+
+/// And the word of the first copy, once it is sure to take the event.
+#[inline(always)]
+pub fn leave_word(turn: Turn, hook: u32, object: u64) {
+    if turn == Turn::First {
+        takes_object(turn, hook, object);
+    }
+}

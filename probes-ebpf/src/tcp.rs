@@ -17,14 +17,14 @@ use probes_common::tcp::{
     TIMER_DELACK, TIMER_EXPIRED, TIMER_KEEPALIVE, TIMER_REQUEST, TIMER_STARTED, TIMER_TIME_WAIT,
     TIMER_WRITE, TcpDestroy, TcpReset, TcpRetransmit, TcpState, TcpSynack, TcpTimer,
 };
-use probes_ebpf::again::{Turn, takes_object};
+use probes_ebpf::again::{Turn, leave_word, taken_before, takes_object};
 use probes_ebpf::emit::{count, emit, emit_as};
 use probes_ebpf::filter::enabled;
 use probes_ebpf::globals::timer_of;
 use probes_ebpf::inet::{followed, has_only_head};
 use probes_ebpf::packet::{Parsed, parse};
 use probes_ebpf::read::Reads;
-use probes_ebpf::snap::snap;
+use probes_ebpf::snap::{snap, snap_typed};
 use probes_ebpf::{config, offset};
 
 const IPPROTO_TCP: u16 = 6;
@@ -85,27 +85,29 @@ twice!("inet_sock_set_state", tcp_state, tcp_state_again, state);
 
 #[inline(always)]
 fn state(ctx: &BtfTracePointContext, reads: &mut Reads, turn: Turn) {
+    let object = reads.argument(ctx, 0);
+    if taken_before(turn, hook::STATE, object) {
+        return;
+    }
     let sock = ctx.arg::<*const u8>(0);
     let mut id = SockId::default();
     // SAFETY: a field of the hook's struct sock argument.
     let protocol: u16 = unsafe { reads.typed(sock, offset!(sock_protocol)) };
     if protocol == IPPROTO_TCP && followed::<true>(reads, sock, &mut id) {
-        id.sock = reads.argument(ctx, 0);
-        if takes_object(turn, hook::STATE, id.sock) {
-            let sock = id.sock as *const u8;
-            emit_as::<TcpState>(turn, |record| {
-                // SAFETY: `record` points to room for the whole payload.
-                unsafe {
-                    (*record).id = id;
-                    snap(reads, sock, 0, &raw mut (*record).snap);
-                    (*record).old = ctx.arg::<u64>(1) as u8;
-                    (*record).new = ctx.arg::<u64>(2) as u8;
-                    (*record)._pad = [0; 2];
-                    (*record).err = reads.kernel(sock, offset!(sock_err));
-                    (*record).comm = bpf_get_current_comm().unwrap_or_default();
-                }
-            });
-        }
+        id.sock = object;
+        leave_word(turn, hook::STATE, object);
+        emit_as::<TcpState>(turn, |record| {
+            // SAFETY: `record` points to room for the whole payload; the argument is a whole socket of TCP.
+            unsafe {
+                (*record).id = id;
+                snap_typed(reads, ctx.arg(0), &raw mut (*record).snap);
+                (*record).old = ctx.arg::<u64>(1) as u8;
+                (*record).new = ctx.arg::<u64>(2) as u8;
+                (*record)._pad = [0; 2];
+                (*record).err = reads.kernel(object as *const u8, offset!(sock_err));
+                (*record).comm = bpf_get_current_comm().unwrap_or_default();
+            }
+        });
     }
 }
 
@@ -238,7 +240,11 @@ twice!(
 fn destroy(ctx: &BtfTracePointContext, reads: &mut Reads, turn: Turn) {
     let sock = reads.argument(ctx, 0) as *const u8;
     let mut id = SockId::default();
-    if followed::<false>(reads, sock, &mut id) && takes_object(turn, hook::DESTROY, sock as u64) {
+    if taken_before(turn, hook::DESTROY, sock as u64) {
+        return;
+    }
+    if followed::<false>(reads, sock, &mut id) {
+        leave_word(turn, hook::DESTROY, sock as u64);
         emit_as::<TcpDestroy>(turn, |record| {
             // SAFETY: `record` points to room for the whole payload.
             unsafe {

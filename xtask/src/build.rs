@@ -62,6 +62,15 @@ pub fn probes() -> Result<Programs> {
     programs(&["probes"], Profile::Release, Link::Dynamic)
 }
 
+/// `probes`, and the program that measures it.
+pub fn bench() -> Result<(Programs, PathBuf)> {
+    ebpf()?;
+    let bins = ["probes", "probes-bench"];
+    let programs = programs(&bins, Profile::Release, Link::Dynamic)?;
+    let bench = programs.probes.with_file_name("probes-bench");
+    Ok((programs, bench))
+}
+
 /// Only the guest's init: enough to try a guest.
 pub fn init() -> Result<Programs> {
     programs(&["probes-init"], Profile::Release, Link::Static)

@@ -67,6 +67,12 @@ pub enum Command {
         cargo xtask matrix --kernel 6.1,./bzImage --modules ./lib/modules/6.9.0"
     )]
     Matrix(MatrixArgs),
+    /// Measure costs beside an empty program and beside other tools
+    #[command(
+        after_help = "Parts: wakeups, calls, latencies, events, connections, requests, pages, keys, stream, \
+        start\n\nThe other tools are the distribution's: apt-get install libbpf-tools bpfcc-tools bpftrace"
+    )]
+    Bench(BenchArgs),
     /// What CI runs: formatting, lints, every test, generated documents
     Ci,
     /// Write the generated parts of the documents again
@@ -101,6 +107,22 @@ pub struct RunArgs {
     /// The trace and its arguments, handed to `probes` as they are
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct BenchArgs {
+    /// Only these parts, separated by commas
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// How often each contender is measured
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+    /// Few rounds of short blocks: to try it, not to quote
+    #[arg(long)]
+    pub quick: bool,
+    /// Write docs/benchmarks.md (wants every part)
+    #[arg(long, conflicts_with_all = ["only", "quick"])]
+    pub write: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

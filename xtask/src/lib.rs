@@ -3,6 +3,7 @@
 //! What could fool it: a guest that says nothing. So a guest counts as finished only by its own
 //! exit line, and a test only by its own `finished` line.
 
+pub mod bench;
 pub mod build;
 pub mod ci;
 pub mod cli;

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Test(args) => xtask::test::main(&args),
         Command::Vm(args) => xtask::vm::main(&args),
         Command::Matrix(args) => xtask::matrix::main(&args),
+        Command::Bench(args) => xtask::bench::main(&args),
         Command::Ci => xtask::ci::main(),
         Command::Docs => xtask::docs::main(),
     };

@@ -13,6 +13,7 @@ const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
 const BPF_MAP_GET_NEXT_KEY: u32 = 4;
 const BPF_PROG_LOAD: u32 = 5;
+const BPF_PROG_RUN: u32 = 10;
 const BPF_BTF_LOAD: u32 = 18;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_RAW_TRACEPOINT_OPEN: u32 = 17;
@@ -31,6 +32,10 @@ const BPF_F_LOCK: u64 = 4;
 pub const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 pub const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 pub const BPF_PROG_TYPE_TRACING: u32 = 26;
+/// Runs once, in the caller's own call (since 5.14).
+pub const BPF_PROG_TYPE_SYSCALL: u32 = 31;
+/// Such programs must be loaded as sleepable.
+const BPF_F_SLEEPABLE: u32 = 1 << 4;
 pub const BPF_TRACE_RAW_TP: u32 = 23;
 pub const BPF_TRACE_FENTRY: u32 = 24;
 pub const BPF_TRACE_FEXIT: u32 = 25;
@@ -308,7 +313,10 @@ pub fn prog_load(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result<OwnedFd> 
             log.as_mut_ptr() as u64
         },
         kern_version: 0,
-        prog_flags: 0,
+        prog_flags: match spec.kind {
+            BPF_PROG_TYPE_SYSCALL => BPF_F_SLEEPABLE,
+            _ => 0,
+        },
         prog_name: name_of(spec.name),
         prog_ifindex: 0,
         expected_attach_type: spec.attach_type,
@@ -324,6 +332,43 @@ pub fn prog_load(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result<OwnedFd> 
         _pad: 0,
     };
     bpf(BPF_PROG_LOAD, &mut attr).map(owned)
+}
+
+/// Runs a program of type `syscall` once on `argument`, which it may change.
+///
+/// # Errors
+/// The kernel's.
+pub fn prog_run(program: BorrowedFd<'_>, argument: &mut [u64]) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        ctx_size_in: u32,
+        ctx_size_out: u32,
+        ctx_in: u64,
+        ctx_out: u64,
+    }
+    let mut attr = Attr {
+        prog_fd: program.as_raw_fd() as u32,
+        retval: 0,
+        data_size_in: 0,
+        data_size_out: 0,
+        data_in: 0,
+        data_out: 0,
+        repeat: 0,
+        duration: 0,
+        ctx_size_in: size_of_val(argument) as u32,
+        ctx_size_out: 0,
+        ctx_in: argument.as_mut_ptr() as u64,
+        ctx_out: 0,
+    };
+    bpf(BPF_PROG_RUN, &mut attr).map(drop)
 }
 
 /// Attaches tp_btf, fentry and fexit programs (no name) and raw tracepoints (by name). The link dies with

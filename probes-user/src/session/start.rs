@@ -89,7 +89,8 @@ pub fn start(
     hooks.retain(|hook| wanted(hook) || !unused.contains(hook));
     needs.retain(|hook| !unused.contains(hook));
     let facts = clock.part("btf", || facts(&hooks))?;
-    // The kernel takes 35 ms to print its symbols: beside the loading, on a thread that ends here.
+    // The kernel takes 35 ms to print its symbols: only where stacks are read, beside the loading, on a
+    // thread that ends here.
     let mut symbols = Symbols::read(trace.symbols(), &hooks)?;
     // Before 5.11 maps are charged to the memlock limit.
     kernel::raise_memlock().context("could not raise the memlock limit")?;
@@ -146,10 +147,12 @@ const ENUMS: [(&str, &str); 2] = [
     ("tcp_send_reset", "sk_rst_reason"),
 ];
 
-/// The kernel's symbols, read on a thread beside the loading; only the timers' must be known before it.
+/// The kernel's symbols, read on a thread beside the loading; only the timers' must be known before it. Where
+/// nothing but the timers is wanted the kernel is asked for them alone, if it can be.
 struct Symbols {
     reader: Option<JoinHandle<Result<Vec<Symbol>, symbols::Error>>>,
     read: Vec<Symbol>,
+    wanted: Vec<&'static str>,
     timers: bool,
     rings: bool,
 }
@@ -158,11 +161,11 @@ struct Symbols {
 const SUBMIT_SQES: &str = "io_submit_sqes";
 
 impl Symbols {
-    fn read(wanted: &'static [&'static str], hooks: &[&str]) -> Result<Symbols> {
+    fn read(own: &'static [&'static str], hooks: &[&str]) -> Result<Symbols> {
         let timers = ["timer_start", "timer_expire_entry", "request_queued"]
             .iter()
             .any(|hook| hooks.contains(hook));
-        let mut wanted = wanted.to_vec();
+        let mut wanted = own.to_vec();
         if timers {
             wanted.extend(TIMER_FUNCTIONS);
         }
@@ -170,16 +173,27 @@ impl Symbols {
         if rings {
             wanted.push(SUBMIT_SQES);
         }
+        let mut symbols = Symbols {
+            reader: None,
+            read: Vec::new(),
+            wanted,
+            timers,
+            rings,
+        };
+        if rings || !own.is_empty() {
+            symbols.begin()?;
+        }
+        Ok(symbols)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let wanted = self.wanted.clone();
         let reader = std::thread::Builder::new()
             .name("symbols".to_owned())
             .spawn(move || symbols::running(&wanted))
             .context("could not start a thread")?;
-        Ok(Symbols {
-            reader: Some(reader),
-            read: Vec::new(),
-            timers,
-            rings,
-        })
+        self.reader = Some(reader);
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<()> {
@@ -196,6 +210,14 @@ impl Symbols {
     fn timers(&mut self, followed: &[&str]) -> Result<[u64; 5]> {
         if !self.timers {
             return Ok([0; 5]);
+        }
+        if self.reader.is_none() {
+            if let Some(found) = symbols::entries(followed) {
+                let found: Vec<_> = followed.iter().zip(found).collect();
+                let entry = |name: &str| found.iter().find(|(its, _)| **its == name);
+                return Ok(TIMER_FUNCTIONS.map(|name| entry(name).map_or(0, |(_, at)| *at)));
+            }
+            self.begin()?;
         }
         self.wait()?;
         let entry = |name: &str| {

@@ -7,6 +7,7 @@
 //! The kernel takes 30 to 40 ms to write 120 000 lines: read once, best on a thread beside the loading.
 
 mod interrupt;
+mod lookup;
 mod reader;
 pub mod stack;
 
@@ -15,6 +16,7 @@ use std::io::Read;
 use std::{fmt, io};
 
 pub use interrupt::is_interrupt_boundary;
+pub use lookup::entries;
 pub use reader::from_reader;
 
 use crate::trace::Symbol;
