@@ -30,6 +30,7 @@ pub struct Page {
 const OFFERED: f64 = 0.97;
 
 const METHOD: &str = include_str!("method.md");
+const NOTES: &str = include_str!("notes.md");
 const PACKAGES: [&str; 3] = ["libbpf-tools", "bpfcc-tools", "bpftrace"];
 
 fn load_average() -> String {
@@ -98,7 +99,7 @@ impl Page {
         let [before, after] = &self.load;
         format!(
             "{METHOD}\n## This run\n\n{} {} rounds; the load average was {before} at the start (other work \
-             on the machine) and {after} at the end.\n\n## Goals\n\n{}\n{}",
+             on the machine) and {after} at the end.\n\n## Goals\n\n{}\n{NOTES}\n{}",
             machine(),
             self.rounds,
             self.goals(),
