@@ -46,7 +46,7 @@ fn first_line(path: &str, begin: &str) -> Option<String> {
 
 /// In general terms: how many CPUs, which kernel, virtual or not, which packages.
 fn machine() -> String {
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpus = probes_user::kernel::possible_cpus().unwrap_or(0);
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim().split('-').next().unwrap_or("?").to_owned();
     let flags = first_line("/proc/cpuinfo", "flags").unwrap_or_default();
@@ -179,7 +179,7 @@ fn streams(all: &[(Wanted, Vec<Streamed>)]) -> Vec<Verdict> {
         }
         let odd = of(|run| run.sent.abs_diff(run.read) as f64);
         verdicts.push(Verdict::of(
-            format!("{name}: |produced - read - lost|"),
+            format!("{name}: produced - read - lost"),
             0.0,
             odd,
             &why,
