@@ -65,6 +65,7 @@ fn tool(name: &'static str, package: &'static str, line: &'static str, argv: &[&
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             ready: Ready::Line(line),
             package,
+            many_keys: false,
         }),
         warm: 0,
     }
@@ -86,8 +87,12 @@ impl Contender {
         self
     }
 
+    /// With so many operations before it is measured, for the keys that they make.
     fn warm(mut self, operations: u64) -> Contender {
         self.warm = operations;
+        if let How::Tool(tool) = &mut self.how {
+            tool.many_keys = true;
+        }
         self
     }
 }
@@ -112,6 +117,7 @@ fn ours(probes: &Path, name: &'static str, args: &[&str]) -> Contender {
             args: argv.map(|arg| (*arg).to_owned()).collect(),
             ready: Ready::File,
             package: "",
+            many_keys: false,
         }),
         warm: 0,
     }

@@ -37,6 +37,8 @@ pub struct Tool {
     pub ready: Ready,
     /// The distribution's package.
     pub package: &'static str,
+    /// bpftrace wants to be told; room that is not used would cost it its start.
+    pub many_keys: bool,
 }
 
 #[derive(Debug)]
@@ -93,8 +95,10 @@ impl Tool {
         command
             .stdin(Stdio::null())
             .stdout(slave.try_clone()?)
-            .stderr(slave)
-            .env("BPFTRACE_MAP_KEYS_MAX", "2000000");
+            .stderr(slave);
+        if self.many_keys {
+            command.env("BPFTRACE_MAP_KEYS_MAX", "2000000");
+        }
         // SAFETY: two system calls, nothing allocated.
         unsafe {
             command.pre_exec(|| {
@@ -285,6 +289,7 @@ mod tests {
             args: Vec::new(),
             ready: Ready::File,
             package: "some-tools",
+            many_keys: false,
         };
         let why = tool.start().unwrap().unwrap_err();
         assert_eq!(why, "not installed: apt-get install some-tools");

@@ -30,6 +30,7 @@ pub struct Page {
 const OFFERED: f64 = 0.97;
 
 const METHOD: &str = include_str!("method.md");
+const NOTES: &str = include_str!("notes.md");
 const PACKAGES: [&str; 3] = ["libbpf-tools", "bpfcc-tools", "bpftrace"];
 
 fn load_average() -> String {
@@ -45,7 +46,7 @@ fn first_line(path: &str, begin: &str) -> Option<String> {
 
 /// In general terms: how many CPUs, which kernel, virtual or not, which packages.
 fn machine() -> String {
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpus = probes_user::kernel::possible_cpus().unwrap_or(0);
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim().split('-').next().unwrap_or("?").to_owned();
     let flags = first_line("/proc/cpuinfo", "flags").unwrap_or_default();
@@ -98,7 +99,7 @@ impl Page {
         let [before, after] = &self.load;
         format!(
             "{METHOD}\n## This run\n\n{} {} rounds; the load average was {before} at the start (other work \
-             on the machine) and {after} at the end.\n\n## Goals\n\n{}\n{}",
+             on the machine) and {after} at the end.\n\n## Goals\n\n{}\n{NOTES}\n{}",
             machine(),
             self.rounds,
             self.goals(),
@@ -178,7 +179,7 @@ fn streams(all: &[(Wanted, Vec<Streamed>)]) -> Vec<Verdict> {
         }
         let odd = of(|run| run.sent.abs_diff(run.read) as f64);
         verdicts.push(Verdict::of(
-            format!("{name}: |produced - read - lost|"),
+            format!("{name}: produced - read - lost"),
             0.0,
             odd,
             &why,
