@@ -336,7 +336,7 @@ mod tests {
         for (trace, program) in all().flat_map(|t| t.hooks().iter().map(move |h| (t.name(), h))) {
             assert!(
                 hook(program).is_some(),
-                "{trace}: add {program} to instrument/hook.rs"
+                "{trace}: add {program} to instrument/hook"
             );
         }
     }
