@@ -65,13 +65,15 @@ fn reads_answer(report: &Report) {
     assert_eq!(ret("empty pipe, O_NONBLOCK"), EAGAIN);
     assert_eq!(ret("empty socket, O_NONBLOCK"), EAGAIN);
     assert_eq!(ret("cold file, O_NONBLOCK"), 4096);
-    assert_eq!(ret("cold file, RWF_NOWAIT"), EAGAIN);
+    // It begins read-ahead and looks again: what a fast disk has brought by then is read, without a sleep.
+    let cold = "cold file, RWF_NOWAIT";
+    assert!([EAGAIN, 4096].contains(&ret(cold)), "{}", ret(cold));
+    assert_eq!(call(cold).count("sleeps_count"), 0);
     assert_eq!(ret("warm file, RWF_NOWAIT"), 4096);
     assert!(call("empty pipe, blocking").count("sleeps_count") > 0);
     assert_eq!(call("aio: empty pipe").count("complete_count"), 1);
 }
 
-/// What the watch sees of a lab that is its command.
 /// A watch of the lab itself, and the lab's own report.
 fn watch_the_lab(ctx: &Ctx) -> (Report, Report) {
     let dir = Dir::new();

@@ -20,9 +20,10 @@ pub const CHAIN: Claim = Claim {
         being queued to running has its cause: busy CPU, migration, idle exit, or a timer's interrupt as waker.",
     holds_if: "in every turn of the lab: the hop to C follows from the hop to B; each waking lies inside the call \
         that its waker stamped; from B's waking to C's is as long as their stamps allow; the delay is split in \
-        order at sched_wakeup. Where the waker kept the CPU, the delay reaches to its end and names it; where the \
-        sleeper was given another CPU, it names the migration and the CPU; a nap is ended by hrtimer_wakeup at or \
-        after its time, whoever is current",
+        order at sched_wakeup. Where the waker kept the CPU, the delay reaches to its end and is told as busy, of the \
+        first hops at least three of four with the waker's name (in between the chain's head may look after it); \
+        where the sleeper was given another CPU, it names the migration and the CPU; a nap is ended by \
+        hrtimer_wakeup at or after its time, whoever is current",
     refuted_if: "a chain, a time, an order or a provoked cause is found otherwise",
 };
 
