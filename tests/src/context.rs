@@ -77,7 +77,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     Everywhere,
-    /// What it shows, another test shows in every guest: the same beside noise, and the verdicts in `check`.
+    /// No kernel makes a difference to it; or another test shows the same in every guest: the lab beside noise,
+    /// its verdicts in `check`.
     Host,
 }
 

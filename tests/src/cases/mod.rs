@@ -41,12 +41,12 @@ pub const TESTS: &[Test] = tests![
     commands: doctor_finds_this_machine_fit, every_command_that_only_looks_answers, looking_needs_no_root,
         explain_has_a_page_for_every_trace, a_report_for_people_begins_with_the_verdicts,
         a_timeline_shows_client_softirq_and_workers;
-    readme: its_commands_work;
+    readme: its_commands_work (host);
     labs: accept_herd_settles_every_claim, epoll_herd_settles_every_claim, eight_workers_settle_every_claim_too,
         both_labs_settle_every_claim_beside_noise (600);
-    check: it_finds_what_is_known_of_this_kernel (900), what_one_run_wrote_down_the_next_meets,
+    check: it_finds_what_is_known_of_this_kernel (900), what_one_run_wrote_down_the_next_meets (host),
         interrupted_it_says_what_it_knows, killed_it_leaves_no_lab_behind;
-    matrix: an_altered_expectation_and_a_hook_left_out_turn_their_own_cells_red,
+    matrix: an_altered_expectation_and_a_hook_left_out_turn_their_own_cells_red (host),
         what_a_lab_ran_under_is_told_and_a_patched_sysctl_turns_its_own_cell_red;
     witness: accept_herd_wakeups_agree_with_tracefs, epoll_herd_wakeups_agree_with_tracefs;
     accounts: accept_herd_costs_are_the_kernels_own, epoll_herd_costs_are_the_kernels_own;
