@@ -82,7 +82,11 @@ fn of(report: &Report, table: &str, key: &str, value: &str) -> Vec<Row> {
 }
 
 /// The lab is the watched command: what it knows of its own disk is what the watch must find.
-pub fn a_watch_counts_what_a_command_did_to_its_disk(ctx: &Ctx) -> Outcome {
+/// The lab may have to run a case again; a watch of that sees both.
+const TRIES: usize = 5;
+
+/// A watch of the lab itself, and the lab's own report.
+fn watch_the_lab(ctx: &Ctx) -> (Report, Report) {
     let dir = Dir::new();
     let file = dir.join("lab.json");
     let report = ctx
@@ -96,18 +100,24 @@ pub fn a_watch_counts_what_a_command_did_to_its_disk(ctx: &Ctx) -> Outcome {
         .arg(&file)
         .run()
         .report();
-    report.show();
-    report.assert_nothing_lost();
     let text = std::fs::read_to_string(&file).expect("the lab's report");
     let lab = Report {
         code: 0,
         document: serde_json::from_str(&text).expect("JSON"),
     };
-    let runs = 1 + lab
-        .remarks()
-        .iter()
-        .filter(|line| line.contains("run again"))
-        .count();
+    (report, lab)
+}
+
+pub fn a_watch_counts_what_a_command_did_to_its_disk(ctx: &Ctx) -> Outcome {
+    let again = |lab: &Report| {
+        let remarks = lab.remarks();
+        remarks.iter().any(|line| line.contains("run again"))
+    };
+    let mut tries = std::iter::repeat_with(|| watch_the_lab(ctx)).take(TRIES);
+    let whole = tries.find(|(_, lab)| !again(lab));
+    let (report, lab) = whole.expect("a lab that runs its case once");
+    report.show();
+    report.assert_nothing_lost();
     let carried = |names: &[&str]| {
         let rows = lab.rows("parts").into_iter();
         let rows: Vec<Row> = rows
@@ -115,9 +125,6 @@ pub fn a_watch_counts_what_a_command_did_to_its_disk(ctx: &Ctx) -> Outcome {
             .collect();
         sum(&rows, "carried_bytes")
     };
-    if runs > 1 {
-        return Outcome::Pass;
-    }
     let mut rows = report.rows("owners");
     rows.retain(|row| row.text("disk").starts_with("loop"));
     let owned = |process: &str, operation: &str| {
