@@ -133,7 +133,9 @@ pub fn skb_copy_datagram_iovec_again(ctx: BtfTracePointContext) -> i32 {
     received(&ctx, Turn::Later)
 }
 
-/// A packet whose pages are all of one kind tells where the bytes lay; of a mixed one they count as other.
+/// A packet whose pages are all of one kind tells where the bytes lay; of a mixed one they count as other. The
+/// linear part of a packet with pages counts in full each time some of it is copied: the tracepoint does not
+/// say from where.
 #[inline(always)]
 fn received(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     let bits = current();
@@ -152,9 +154,9 @@ fn received(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     let len: u32 = reads.kernel(skb, offset!(skb_len));
     let data_len: u32 = reads.kernel(skb, offset!(skb_data_len));
     reads.done();
-    let all = len as u64;
-    let pure = |part: u64| if part == all { bytes } else { 0 };
-    let linear = if data_len == 0 { bytes } else { 0 };
+    let head = (len as u64).wrapping_sub(data_len as u64);
+    let linear = if head < bytes { head } else { bytes };
+    let pure = |part: u64| if part + head == len as u64 { bytes - linear } else { 0 };
     let (kernel, anon, file) = (pure(places.kernel), pure(places.anon), pure(places.file));
     count!(row,
         received_copies: 1,

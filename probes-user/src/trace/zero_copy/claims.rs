@@ -52,7 +52,8 @@ pub static CLAIMS: [Claim; 6] = [
         number: "copied_count",
         statement: "Over loopback MSG_ZEROCOPY silently becomes a copy.",
         holds_if: "every send is completed with SO_EE_CODE_ZEROCOPY_COPIED, every byte left in the sender's page \
-                   and arrived in another; with sendfile() on the same hooks every byte arrived in the file's page",
+                   and arrived in another; with sendfile() on the same hooks at least 99 % of the bytes arrived in \
+                   the file's page",
         refuted_if: "a completion says that nothing was copied, or a byte arrived in the sender's page",
     },
 ];

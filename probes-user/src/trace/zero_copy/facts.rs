@@ -223,6 +223,13 @@ impl Transfer {
         lent.saturating_sub(copies.received_file_bytes + copies.received_anon_bytes)
     }
 
+    /// Bytes, 1 % of all, that may be copied on delivery though nothing but room asks for it: a small packet that
+    /// waits for a busy receiver is moved into its own head (`skb_condense`, net/core/skbuff.c, by
+    /// `tcp_add_backlog`).
+    pub fn condensable(&self) -> u64 {
+        self.source.size / 100
+    }
+
     /// System calls, without what the script itself did between.
     pub fn calls(&self) -> u64 {
         self.sum(|row| row.entries)

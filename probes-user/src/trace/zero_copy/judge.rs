@@ -217,7 +217,7 @@ fn halves(facts: &[&Facts], _: &Evidence) -> Judged {
 
 fn falls_back(facts: &[&Facts], _: &Evidence) -> Judged {
     let [own, control] = transfers(facts)?;
-    if control.received_in_file() != control.source.size {
+    if control.on_delivery() > control.condensable() {
         return Err(format!(
             "with sendfile only {} of {} bytes were seen to arrive in the file's pages",
             control.received_in_file(),

@@ -103,10 +103,10 @@ fn methods(whole: &[(&str, &Facts)]) -> Table {
 
 fn note(transfer: &Transfer) -> &'static str {
     let lent = transfer.copies().sent_file_bytes + transfer.copies().sent_anon_bytes > 0;
-    match (lent, transfer.on_delivery()) {
+    match (lent, transfer.on_delivery() <= transfer.condensable()) {
         (false, _) => "copied",
-        (true, 0) => "zero copy",
-        (true, _) => "became a copy",
+        (true, true) => "zero copy",
+        (true, false) => "became a copy",
     }
 }
 
@@ -211,6 +211,14 @@ fn remarks(whole: &[(&str, &Facts)]) -> Vec<String> {
             remarks.push(format!(
                 "{}: zero copy became a copy on lo for {} of {} bytes ({told})",
                 transfer.label, copied, transfer.source.size
+            ));
+        } else if transfer.on_delivery() > 0 {
+            remarks.push(format!(
+                "{}: {} of {} bytes were copied on delivery: small packets that waited for the receiver were moved \
+                 together (skb_condense)",
+                transfer.label,
+                transfer.on_delivery(),
+                transfer.source.size
             ));
         }
     }

@@ -285,6 +285,27 @@ fn what_is_lent_and_arrives_elsewhere_became_a_copy() {
     assert_eq!(tables[0].rows[0].last(), Some(&json!("became a copy")));
 }
 
+#[test]
+fn small_packets_moved_together_are_told_and_keep_sendfile_a_control() {
+    let condensed = |bytes: u64| {
+        let mut story = Story::sendfile();
+        story.copies.received_file_bytes -= bytes;
+        story.copies.received_linear_bytes += bytes;
+        story
+    };
+    let judged = |bytes: u64| {
+        let stories = [Story::zerocopy(), condensed(bytes)];
+        result(&stories, "zerocopy-falls-back")
+    };
+    assert_eq!(judged(53), ClaimResult::Holds);
+    assert_eq!(judged(SIZE / 100), ClaimResult::Holds);
+    assert_eq!(judged(SIZE / 100 + 1), ClaimResult::Inconclusive);
+    let ledger = ledger::of(&vec![condensed(53).facts()]);
+    assert_eq!(ledger.tables[0].rows[0].last(), Some(&json!("zero copy")));
+    let told = |remark: &String| remark.contains(": 53 of ");
+    assert!(ledger.remarks.iter().any(told), "{:?}", ledger.remarks);
+}
+
 fn tried(kind: &str, moved: u64, errno: i32, mmap_errno: i32) -> Tried {
     Tried {
         kind: kind.to_owned(),
