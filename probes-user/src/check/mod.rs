@@ -1,7 +1,8 @@
 //! `probes check`: every lab on this kernel, each claim's results beside what is known of it.
 //!
 //! What could fool it: a claim that comes out now so and now so is not averaged but flaky, and a trace that did
-//! not run at all leaves its claims as not run; neither counts as an agreement.
+//! not run at all leaves its claims as not run; neither counts as an agreement. A lab that lacked evidence is run
+//! again, and that is said; what it did settle counts with the rest.
 
 pub mod circumstances;
 pub mod matrix;
@@ -26,6 +27,24 @@ pub struct Run {
     /// Those of the trace, as the run found them.
     pub hooks: Vec<HookReport>,
     pub took: Duration,
+    /// It left something open and was run once more: its inconclusive findings give way to the next run's.
+    pub again: bool,
+}
+
+impl Run {
+    pub fn left_open(&self) -> impl Iterator<Item = &Finding> {
+        let findings = self.findings.iter().flatten();
+        findings.filter(|finding| finding.result == ClaimResult::Inconclusive)
+    }
+}
+
+/// What labs lacked that were run again: the trace, and why.
+pub fn run_again(runs: &[Run]) -> impl Iterator<Item = (&'static str, &str)> {
+    let again = runs.iter().filter(|run| run.again);
+    again.flat_map(|run| {
+        let open = run.left_open();
+        open.map(|finding| (run.trace, finding.because.as_str()))
+    })
 }
 
 /// What a claim came to over all runs.
@@ -75,7 +94,7 @@ pub struct Row {
     pub expected: Option<Expectation>,
     /// Of the last run that gave one.
     pub finding: Option<Finding>,
-    /// All claims of a trace are settled by one run of its lab; a mean over the runs.
+    /// All claims of a trace are settled by one run of its lab; a mean over the rounds.
     pub took: Duration,
 }
 
@@ -124,7 +143,8 @@ pub fn rows(
             .iter()
             .filter(|run| run.trace == trace.name())
             .collect();
-        let Some(count) = u32::try_from(own.len()).ok().filter(|count| *count > 0) else {
+        let ended = own.iter().filter(|run| !run.again).count();
+        let Some(count) = u32::try_from(ended).ok().filter(|count| *count > 0) else {
             continue;
         };
         let took = own.iter().map(|run| run.took).sum::<Duration>() / count;
@@ -161,6 +181,9 @@ fn settle(claim: &Claim, runs: &[&Run]) -> (Settled, Option<Finding>) {
             lacking = Some("the lab said nothing of this claim".to_owned());
             continue;
         };
+        if run.again && found.result == ClaimResult::Inconclusive {
+            continue;
+        }
         match results
             .iter_mut()
             .find(|(result, _)| *result == found.result)

@@ -17,8 +17,8 @@ pub const SCHEMA: &str = "probes.check/1";
 /// Longer numbers are cut, so that the claims' ids are not.
 const NUMBER: usize = 33;
 
-/// The table, then each row that is not as expected in full, then the count.
-pub fn text(rows: &[Row]) -> String {
+/// The table, then each row that is not as expected in full, what was run again and why, then the count.
+pub fn text(rows: &[Row], runs: &[Run]) -> String {
     let mut text = table::lines(&of(rows), true)
         .iter()
         .skip(1)
@@ -31,13 +31,19 @@ pub fn text(rows: &[Row]) -> String {
             said.push(format!("expected {expected}: {source}"));
         }
         for sentence in said {
-            for line in crate::render::text::wrap(&sentence, crate::render::text::WIDTH - 4) {
-                text.push_str(&format!("    {line}\n"));
-            }
+            text.push_str(&indented(&sentence));
         }
+    }
+    for (trace, why) in super::run_again(runs) {
+        text.push_str(&format!("\n{trace} was run again:\n{}", indented(why)));
     }
     text.push_str(&format!("\n{}\n", count(&Tally::of(rows))));
     text
+}
+
+fn indented(sentence: &str) -> String {
+    let lines = crate::render::text::wrap(sentence, crate::render::text::WIDTH - 4);
+    lines.iter().map(|line| format!("    {line}\n")).collect()
 }
 
 fn count(tally: &Tally) -> String {
@@ -156,6 +162,8 @@ pub fn document(rows: &[Row], traces: &[&'static dyn Trace], around: &Around<'_>
 
 /// What its labs ran under, and what they watched with.
 fn trace(trace: &dyn Trace, around: &Around<'_>) -> Value {
+    let again = super::run_again(around.runs).filter(|(name, _)| *name == trace.name());
+    let again: Vec<&str> = again.map(|(_, why)| why).collect();
     let mut own = around.runs.iter().filter(|run| run.trace == trace.name());
     let hooks = own.rfind(|run| run.findings.is_ok()).map(|run| &run.hooks);
     let hooks: Vec<Value> = hooks
@@ -168,6 +176,7 @@ fn trace(trace: &dyn Trace, around: &Around<'_>) -> Value {
         "settings": around.circumstances.settings(trace),
         "functions": around.circumstances.functions(trace),
         "hooks": hooks,
+        "run_again": again,
     })
 }
 

@@ -23,6 +23,9 @@ use crate::trace::Trace;
 /// Between two looks at a running lab.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How often a lab is run before what it leaves inconclusive stays so.
+const TRIES: usize = 3;
+
 /// What is read of a report.
 #[derive(Deserialize)]
 struct Told {
@@ -57,12 +60,21 @@ pub fn all(
     let (alone, beside): (Vec<_>, Vec<_>) = traces.iter().copied().partition(|its| its.alone());
     let of = traces.len() * how.rounds;
     let mut runs: Vec<Run> = Vec::with_capacity(of);
+    let mut ended = 0;
     for _ in 0..how.rounds {
         for (traces, jobs) in [(&alone, 1), (&beside, how.jobs)] {
             side_by_side(traces, How { jobs, ..how }, interrupt, |run| {
-                done(&run, runs.len() + 1, of);
+                ended += usize::from(!run.again);
+                done(&run, ended, of);
                 runs.push(run);
             })?;
+        }
+    }
+    // Interrupted before the next try: what there is, is what it said.
+    for trace in traces {
+        let last = runs.iter_mut().rfind(|run| run.trace == trace.name());
+        if let Some(run) = last {
+            run.again = false;
         }
     }
     Ok(runs)
@@ -83,21 +95,7 @@ fn side_by_side(
                 .name(format!("check-{number}"))
                 .spawn_scoped(scope, move || {
                     while let Some(trace) = next(left, interrupt) {
-                        let begun = Instant::now();
-                        let (findings, hooks) = match one(trace, how, interrupt) {
-                            Ok(None) => break,
-                            Ok(Some(told)) => (Ok(told.claims), told.hooks),
-                            Err(why) => (Err(format!("{why:#}")), Vec::new()),
-                        };
-                        let run = Run {
-                            trace: trace.name(),
-                            findings,
-                            hooks,
-                            took: begun.elapsed(),
-                        };
-                        if tell.send(run).is_err() {
-                            break;
-                        }
+                        tries(trace, how, interrupt, &tell);
                     }
                 })
                 .context("could not start a thread")?;
@@ -106,6 +104,30 @@ fn side_by_side(
         told.iter().for_each(&mut done);
         Ok(())
     })
+}
+
+/// Runs a lab until it leaves nothing open, or often enough.
+fn tries(trace: &'static dyn Trace, how: How<'_>, interrupt: &Interrupt, tell: &Sender<Run>) {
+    for number in 1..=TRIES {
+        let begun = Instant::now();
+        let (findings, hooks) = match one(trace, how, interrupt) {
+            Ok(None) => return,
+            Ok(Some(told)) => (Ok(told.claims), told.hooks),
+            Err(why) => (Err(format!("{why:#}")), Vec::new()),
+        };
+        let mut run = Run {
+            trace: trace.name(),
+            findings,
+            hooks,
+            took: begun.elapsed(),
+            again: false,
+        };
+        run.again = number < TRIES && run.left_open().next().is_some() && !interrupt.requested();
+        let again = run.again;
+        if tell.send(run).is_err() || !again {
+            return;
+        }
+    }
 }
 
 fn next(

@@ -36,6 +36,15 @@ fn round(results: [ClaimResult; 2]) -> Run {
             .map(|(id, result)| finding(id, result))
             .collect()),
         took: Duration::from_millis(1500),
+        again: false,
+    }
+}
+
+/// A lab that was run once more for what it left open.
+fn unsettled(results: [ClaimResult; 2]) -> Run {
+    Run {
+        again: true,
+        ..round(results)
     }
 }
 
@@ -85,6 +94,42 @@ fn a_claim_that_changes_between_rounds_is_flaky_and_not_settled() {
 }
 
 #[test]
+fn a_lab_that_lacked_evidence_is_settled_by_the_next_run_and_that_is_said() {
+    let runs = [
+        unsettled([HOLDS, ClaimResult::Inconclusive]),
+        round([HOLDS, HOLDS]),
+    ];
+    let rows = rows_of(&runs, "holds");
+    assert!(rows.iter().all(|row| row.known == Known::AsExpected));
+    assert_eq!(Tally::of(&rows).exit(), Exit::Settled);
+    assert_eq!(rows[0].took, Duration::from_secs(3));
+    let text = render::text(&rows, &runs);
+    let said = "accept-herd was run again:\n    a connection woke 1\n";
+    assert!(text.contains(said), "{text}");
+}
+
+#[test]
+fn what_a_lab_settled_before_it_was_run_again_counts_too() {
+    let runs = [
+        unsettled([REFUTED, ClaimResult::Inconclusive]),
+        round([HOLDS, HOLDS]),
+    ];
+    let rows = rows_of(&runs, "holds");
+    assert_eq!(
+        rows[0].settled,
+        Settled::Flaky(vec![(REFUTED, 1), (HOLDS, 1)])
+    );
+}
+
+#[test]
+fn what_stays_open_to_the_last_is_not_settled() {
+    let open = [HOLDS, ClaimResult::Inconclusive];
+    let rows = rows_of(&[unsettled(open), unsettled(open), round(open)], "holds");
+    assert_eq!(rows[1].settled, Settled::As(ClaimResult::Inconclusive));
+    assert_eq!(Tally::of(&rows).exit(), Exit::Inconclusive);
+}
+
+#[test]
 fn a_lab_that_did_not_run_once_leaves_its_claims_open() {
     let failed = Run {
         findings: Err("no BTF".to_owned()),
@@ -107,7 +152,7 @@ fn a_claim_the_lab_is_silent_about_is_not_run() {
 fn what_differs_wins_over_what_is_open() {
     let rows = rows_of(&[round([REFUTED, ClaimResult::Inconclusive])], "holds");
     assert_eq!(Tally::of(&rows).exit(), Exit::Differs);
-    let text = render::text(&rows);
+    let text = render::text(&rows, &[]);
     assert!(text.contains("DIFFERS accept-herd/one-wakeup"), "{text}");
     assert!(text.contains("expected holds: the book"), "{text}");
     assert!(

@@ -61,6 +61,8 @@ pub const EXAMPLES: &str = "Examples:
   sudo probes check --expect mine.json --junit probes.xml
                                                  in a CI: has the new kernel changed any of it?
 
+A lab that lacks evidence is run again, twice at most, and that is said.
+
 Exit codes: 0 as expected; 1 a claim differs; 3 a lab could not run; 4 not settled, or flaky.";
 
 impl CheckArgs {
@@ -139,7 +141,7 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
         };
         format!("{:#}\n", render::document(&rows, &traces, &around))
     } else {
-        render::text(&rows)
+        render::text(&rows, &runs)
     };
     match &args.output {
         Some(path) => write(path, &text)?,
