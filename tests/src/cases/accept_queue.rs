@@ -17,7 +17,7 @@ pub fn a_full_accept_queue_is_told_the_same_beside_noise(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx) {
-    let report = ctx.probes(["accept-queue"]).report();
+    let report = ctx.settle(["accept-queue"]);
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     assert_eq!(report.results().len(), 2);

@@ -14,12 +14,12 @@ use crate::harness::report::{Report, Row, sum};
 const STOLEN_NS: f64 = 20e6;
 
 pub fn accept_herd_costs_are_the_kernels_own(ctx: &Ctx) -> Outcome {
-    costs_agree(&ctx.probes(["accept-herd"]).report());
+    costs_agree(&ctx.settle(["accept-herd"]));
     Outcome::Pass
 }
 
 pub fn epoll_herd_costs_are_the_kernels_own(ctx: &Ctx) -> Outcome {
-    costs_agree(&ctx.probes(["epoll-herd"]).report());
+    costs_agree(&ctx.settle(["epoll-herd"]));
     Outcome::Pass
 }
 

@@ -28,7 +28,7 @@ pub fn every_request_is_told_the_same_beside_noise(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx) {
-    let report = ctx.probes(["async-io"]).report();
+    let report = ctx.settle(["async-io"]);
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     for (claim, result) in RESULTS {

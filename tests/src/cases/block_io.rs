@@ -35,7 +35,7 @@ pub fn beside_noise_the_disks_tell_the_same(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx) {
-    let report = ctx.probes(["block-io", "--size", "16"]).report();
+    let report = ctx.settle(["block-io", "--size", "16"]);
     report.show();
     assert_eq!(report.assert_settled().assert_nothing_lost().code, 0);
     for slug in ["merges", "reads-ahead", "true-dirtier"] {

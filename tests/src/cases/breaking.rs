@@ -34,7 +34,7 @@ pub fn a_needed_hook_removed_makes_claims_unsupported(ctx: &Ctx) -> Outcome {
 }
 
 pub fn a_rung_removed_falls_to_the_next_with_the_same_verdicts(ctx: &Ctx) -> Outcome {
-    let whole = ctx.probes(["epoll-herd"]).report();
+    let whole = ctx.settle(["epoll-herd"]);
     let hooks = [
         "sched_waking",
         "sched_switch",
@@ -43,7 +43,7 @@ pub fn a_rung_removed_falls_to_the_next_with_the_same_verdicts(ctx: &Ctx) -> Out
     ];
     let without: Vec<String> = hooks.iter().map(|hook| format!("{hook}:tp_btf")).collect();
     let words = without.iter().flat_map(|rung| ["--without", rung.as_str()]);
-    let fallen = ctx.probes(["epoll-herd"].into_iter().chain(words)).report();
+    let fallen = ctx.settle(["epoll-herd"].into_iter().chain(words));
     for hook in hooks {
         assert_eq!(whole.attached_as(hook).as_deref(), Some("tp_btf"), "{hook}");
         assert_eq!(
@@ -61,10 +61,8 @@ pub fn a_rung_removed_falls_to_the_next_with_the_same_verdicts(ctx: &Ctx) -> Out
 }
 
 pub fn an_optional_hook_removed_changes_no_verdict(ctx: &Ctx) -> Outcome {
-    let whole = ctx.probes(["epoll-herd"]).report();
-    let without = ctx
-        .probes(["epoll-herd", "--without", "sk_data_ready"])
-        .report();
+    let whole = ctx.settle(["epoll-herd"]);
+    let without = ctx.settle(["epoll-herd", "--without", "sk_data_ready"]);
     assert_eq!(without.attached_as("sk_data_ready"), None);
     assert_eq!(
         without.assert_settled().results(),
@@ -76,7 +74,7 @@ pub fn an_optional_hook_removed_changes_no_verdict(ctx: &Ctx) -> Outcome {
 
 pub fn function_probes_removed_change_no_verdict(ctx: &Ctx) -> Outcome {
     for trace in ["accept-herd", "epoll-herd"] {
-        let whole = ctx.probes([trace]).report();
+        let whole = ctx.settle([trace]);
         let hooks = whole.document["hooks"]
             .as_array()
             .cloned()
@@ -94,7 +92,7 @@ pub fn function_probes_removed_change_no_verdict(ctx: &Ctx) -> Outcome {
         let words = functions
             .iter()
             .flat_map(|hook| ["--without", hook.as_str()]);
-        let without = ctx.probes([trace].into_iter().chain(words)).report();
+        let without = ctx.settle([trace].into_iter().chain(words));
         functions
             .iter()
             .for_each(|hook| assert_eq!(without.attached_as(hook), None, "{hook}"));

@@ -25,7 +25,7 @@ pub fn its_claims_are_settled_the_same_beside_noise(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx) {
-    let report = ctx.probes(["direct-io", "--size", "16"]).report();
+    let report = ctx.settle(["direct-io", "--size", "16"]);
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     for (claim, result) in RESULTS {

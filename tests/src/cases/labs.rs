@@ -26,7 +26,7 @@ pub fn both_labs_settle_every_claim_beside_noise(ctx: &Ctx) -> Outcome {
 
 pub fn eight_workers_settle_every_claim_too(ctx: &Ctx) -> Outcome {
     for trace in ["accept-herd", "epoll-herd"] {
-        let report = ctx.probes([trace, "--workers", "8"]).report();
+        let report = ctx.settle([trace, "--workers", "8"]);
         report.show();
         assert_eq!(report.assert_settled().code, 0);
         connections_agree(&report, 8);
@@ -35,7 +35,7 @@ pub fn eight_workers_settle_every_claim_too(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx, trace: &str) {
-    let report = ctx.probes([trace]).report();
+    let report = ctx.settle([trace]);
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     assert_eq!(report.document["trace"], trace);

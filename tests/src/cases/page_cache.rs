@@ -53,7 +53,7 @@ pub fn files_grow_cached_and_devices_buffers(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx, trace: &str, claims: &[&str]) -> Report {
-    let report = ctx.probes([trace, "--size", &MIB.to_string()]).report();
+    let report = ctx.settle([trace, "--size", &MIB.to_string()]);
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     for claim in claims {

@@ -17,10 +17,10 @@ const CONNECTIONS: u64 = 10_000;
 /// With the usual samples here; an emulated guest that shares its host has smaller ones.
 pub fn its_claims_are_settled_on_both_families(ctx: &Ctx) -> Outcome {
     if ctx.on_host() {
-        settled(&ctx.probes(["reuse-port"]).report(), CONNECTIONS);
+        settled(&ctx.settle(["reuse-port"]), CONNECTIONS);
     } else {
         let words = ["reuse-port", "--connections", "2500"];
-        settled(&ctx.probes(words).report(), 2500);
+        settled(&ctx.settle(words), 2500);
     }
     Outcome::Pass
 }
@@ -28,7 +28,7 @@ pub fn its_claims_are_settled_on_both_families(ctx: &Ctx) -> Outcome {
 pub fn its_claims_are_settled_beside_noise(ctx: &Ctx) -> Outcome {
     let mut noise = Noise::start();
     let words = ["reuse-port", "--connections", "1000"];
-    settled(&ctx.probes(words).report(), 1000);
+    settled(&ctx.settle(words), 1000);
     noise.assert_alive();
     Outcome::Pass
 }
@@ -42,7 +42,7 @@ pub fn without_sk_data_ready_the_verdicts_are_the_same(ctx: &Ctx) -> Outcome {
         "--without",
         "sk_data_ready",
     ];
-    let report = ctx.probes(words).report();
+    let report = ctx.settle(words);
     settled(&report, 1000);
     let checks = report.rows("checks");
     assert!(

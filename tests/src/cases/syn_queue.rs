@@ -28,7 +28,7 @@ pub fn a_backlog_of_ones_own_is_the_limit_of_the_flood(ctx: &Ctx) -> Outcome {
         "--somaxconn",
         "24",
     ];
-    let report = ctx.probes(words).report();
+    let report = ctx.settle(words);
     report.show();
     report.assert_settled();
     assert_eq!(report.results().len(), 1, "{:?}", report.results());
@@ -45,7 +45,7 @@ pub fn a_backlog_of_ones_own_is_the_limit_of_the_flood(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx) {
-    let report = ctx.probes(["syn-queue"]).report();
+    let report = ctx.settle(["syn-queue"]);
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     assert_eq!(report.results().len(), 5);

@@ -14,7 +14,7 @@ use crate::harness::{sandbox, wait};
 
 pub fn unanswered_syns_follow_the_sysctls_and_not_the_notes(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
-    let report = ctx.probes(["syn-retry"]).report();
+    let report = ctx.settle(["syn-retry"]);
     judged(
         &report,
         sysctl("tcp_syn_retries").expect("a number of retries"),
@@ -30,7 +30,7 @@ pub fn unanswered_syns_follow_the_sysctls_and_not_the_notes(ctx: &Ctx) -> Outcom
 pub fn fewer_retries_are_fewer_syns_beside_noise_too(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
     let mut noise = Noise::start();
-    let report = ctx.probes(["syn-retry", "--retries", "4"]).report();
+    let report = ctx.settle(["syn-retry", "--retries", "4"]);
     noise.assert_alive();
     judged(&report, 4);
     ctx.probes(["syn-retry", "--retries", "1"])
@@ -133,7 +133,7 @@ pub fn without_a_control_group_it_takes_real_time_and_says_so(ctx: &Ctx) -> Outc
     while let Some(mount) = cgroup2() {
         unmount(&mount, UnmountFlags::DETACH).expect("the hierarchy unmounted");
     }
-    let report = ctx.probes(["syn-retry", "--variant", "v4"]).report();
+    let report = ctx.settle(["syn-retry", "--variant", "v4"]);
     report.show();
     report.assert_settled();
     let linear = sysctl("tcp_syn_linear_timeouts").unwrap_or_default();
@@ -166,7 +166,7 @@ pub fn a_killed_run_leaves_an_empty_group_that_the_next_removes(ctx: &Ctx) -> Ou
     assert_eq!(running.wait().code(), 137);
     assert!(group.exists(), "nobody removes it when the run is killed");
     let words = ["syn-retry", "--retries", "2", "--variant", "v4"];
-    ctx.probes(words).report().assert_settled();
+    ctx.settle(words).assert_settled();
     assert!(!group.exists(), "{} is still there", group.display());
     Outcome::Pass
 }

@@ -8,7 +8,7 @@ use crate::harness::sandbox;
 
 pub fn a_lost_final_ack_leaves_the_client_established(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
-    let report = ctx.probes(["synack-retry"]).report();
+    let report = ctx.settle(["synack-retry"]);
     judged(
         &report,
         sysctl("tcp_synack_retries").expect("a number of retries"),
@@ -24,7 +24,7 @@ pub fn a_lost_final_ack_leaves_the_client_established(ctx: &Ctx) -> Outcome {
 pub fn fewer_retries_are_fewer_synacks_beside_noise_too(ctx: &Ctx) -> Outcome {
     sandbox::own_network();
     let mut noise = Noise::start();
-    let report = ctx.probes(["synack-retry", "--retries", "3"]).report();
+    let report = ctx.settle(["synack-retry", "--retries", "3"]);
     noise.assert_alive();
     judged(&report, 3);
     Outcome::Pass

@@ -35,7 +35,7 @@ pub fn beside_noise_nothing_changes(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx) {
-    let report = ctx.probes(["tcp-close"]).report();
+    let report = ctx.settle(["tcp-close"]);
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     for (claim, result) in RESULTS {

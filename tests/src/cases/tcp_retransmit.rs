@@ -20,14 +20,14 @@ const CHECKS: usize = 8;
 const RESENDS: u32 = 4;
 
 pub fn each_cause_is_provoked_and_tied_to_its_loss(ctx: &Ctx) -> Outcome {
-    let report = ctx.probes([TRACE]).report();
+    let report = ctx.settle([TRACE]);
     settled(&report);
     Outcome::Pass
 }
 
 pub fn it_settles_beside_noise_too(ctx: &Ctx) -> Outcome {
     let mut noise = Noise::start();
-    let report = ctx.probes([TRACE]).report();
+    let report = ctx.settle([TRACE]);
     settled(&report);
     noise.assert_alive();
     Outcome::Pass

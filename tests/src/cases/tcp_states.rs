@@ -64,7 +64,7 @@ fn assert_lab(report: &Report) {
 }
 
 pub fn every_claim_of_tcp_states_is_settled_on_both_families(ctx: &Ctx) -> Outcome {
-    let report = ctx.probes(["tcp-states"]).report();
+    let report = ctx.settle(["tcp-states"]);
     report.show();
     assert_lab(&report);
     Outcome::Pass
@@ -72,7 +72,7 @@ pub fn every_claim_of_tcp_states_is_settled_on_both_families(ctx: &Ctx) -> Outco
 
 pub fn tcp_states_settles_its_claims_beside_noise(ctx: &Ctx) -> Outcome {
     let mut noise = Noise::start();
-    assert_lab(&ctx.probes(["tcp-states"]).report());
+    assert_lab(&ctx.settle(["tcp-states"]));
     noise.assert_alive();
     Outcome::Pass
 }

@@ -32,7 +32,7 @@ pub fn beside_noise_a_hand_off_costs_the_same(ctx: &Ctx) -> Outcome {
 }
 
 fn settled(ctx: &Ctx) {
-    let report = ctx.probes(["wakeups"]).report();
+    let report = ctx.settle(["wakeups"]);
     report.show();
     assert_eq!(report.assert_settled().code, 0);
     report.assert_nothing_lost();

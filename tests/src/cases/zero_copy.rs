@@ -37,7 +37,7 @@ const SHORT: [&str; 11] = [
 pub fn each_way_to_send_a_file_is_copied_as_often_as_it_says(ctx: &Ctx) -> Outcome {
     let size = if ctx.on_host() { HERE } else { IN_GUEST };
     let words = size.to_string();
-    let report = ctx.probes(["zero-copy", "--size", &words]).report();
+    let report = ctx.settle(["zero-copy", "--size", &words]);
     settled(&report);
     numbers(&report, size);
     Outcome::Pass
@@ -45,7 +45,7 @@ pub fn each_way_to_send_a_file_is_copied_as_often_as_it_says(ctx: &Ctx) -> Outco
 
 pub fn zero_copy_is_told_the_same_beside_noise(ctx: &Ctx) -> Outcome {
     let mut noise = Noise::start();
-    let report = ctx.probes(SHORT).report();
+    let report = ctx.settle(SHORT);
     settled(&report);
     noise.assert_alive();
     Outcome::Pass
@@ -61,7 +61,7 @@ pub fn without_pages_counted_and_function_probes_zero_copy_is_told_the_same(ctx:
     ] {
         words.extend(["--without", hook]);
     }
-    settled(&ctx.probes(words).report());
+    settled(&ctx.settle(words));
     Outcome::Pass
 }
 

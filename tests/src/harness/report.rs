@@ -28,6 +28,14 @@ impl Report {
             .collect()
     }
 
+    /// Why claims are inconclusive.
+    pub fn left_open(&self) -> Vec<String> {
+        let open = self.claims().iter();
+        let open = open.filter(|claim| claim["result"] == "inconclusive");
+        open.map(|claim| format!("{}: {}", claim["id"], claim["because"]))
+            .collect()
+    }
+
     /// # Panics
     /// There is none, or one does not hold and is not refuted either.
     pub fn assert_settled(&self) -> &Report {
