@@ -80,7 +80,8 @@ fn provoked(case: &Row) {
         }
         "acks" => {
             assert!(case.count("needless_count") >= 2, "{label}");
-            assert_eq!(case.count("dropped_count"), 2, "{label}");
+            // Two are waited for; a stalled machine loses another before the filter is gone.
+            assert!(case.count("dropped_count") >= 2, "{label}");
         }
         "lone" => assert_eq!(counts(&["dropped_count", "fast_count"]), [1, 0], "{label}"),
         "first-of-two" => assert_eq!(case.count("dropped_count"), 5, "{label}"),
