@@ -76,7 +76,9 @@ fn provoked(case: &Row) {
         "middle" => assert_eq!(counts(&["dropped_count", "rto_count"]), [5, 0], "{label}"),
         "tail" => assert_eq!(counts(&["tlp_count", "rto_count"]), [1, 0], "{label}"),
         "everything" => {
-            assert_eq!(counts(&["rto_count", "after_rto_count"]), [3, 2], "{label}");
+            // The third gets through; where the lab was late to let it, the fourth.
+            assert!([3, 4].contains(&case.count("rto_count")), "{label}");
+            assert_eq!(case.count("after_rto_count"), 2, "{label}");
         }
         "acks" => {
             assert!(case.count("needless_count") >= 2, "{label}");

@@ -119,7 +119,7 @@ pub fn fit(law: &[u64], row: &Row, limits: &Limits) -> Fit {
 
 /// The first timer that was not armed as the law says. Without the length of a jiffy only the proportions
 /// are known, to the first one.
-fn differs(law: &[u64], armed: &[Option<u64>], limits: &Limits) -> Option<String> {
+pub fn differs(law: &[u64], armed: &[Option<u64>], limits: &Limits) -> Option<String> {
     let (first_meant, first_armed) = (*law.first()?, armed.first().copied().flatten());
     let meant = |wait: u64| match (limits.jiffy_ns, first_armed) {
         (Some(jiffy), _) => Some(wait / jiffy.max(1)),

@@ -23,7 +23,7 @@ pub fn syn(first: u64, retries: u32, linear: u32, longest: u64) -> Vec<u64> {
 }
 
 /// `tcp_model_timeout`: all waits of so many doubling retries.
-fn time_limit(first: u64, retries: u32, longest: u64) -> u64 {
+pub fn time_limit(first: u64, retries: u32, longest: u64) -> u64 {
     synack(first, retries, longest).iter().sum()
 }
 

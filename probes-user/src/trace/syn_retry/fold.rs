@@ -8,7 +8,7 @@ use super::script::{CONNECT, CONTROL, LOST, RETURNED};
 use super::{CLAIMS, GIVES_UP, SCHEDULE};
 use crate::evidence::{ClaimResult, Finding, Ledger};
 use crate::stream::Body;
-use crate::trace::backoff::fit::{Fit, Row, fit, ms, total_bounds};
+use crate::trace::backoff::fit::{Fit, Row, differs, fit, ms, total_bounds};
 use crate::trace::backoff::limits::Limits;
 use crate::trace::backoff::tables::{
     Check, checks_table, disagreement, missed_remarks, schedule_rows, schedule_table, speed_remark,
@@ -145,6 +145,9 @@ impl Attempt {
         if let Some(why) = disagreement(&self.checks) {
             return doubt(format!("counts disagree: {why}"));
         }
+        if let Some(why) = self.out_of_time() {
+            return doubt(why);
+        }
         let by_law = units(&self.law, &self.limits);
         match (self.fit(&self.notes), self.fit(&self.law)) {
             (Fit::Yes, Fit::Yes) => doubt("too few SYNs to tell the laws apart".to_owned()),
@@ -165,6 +168,22 @@ impl Attempt {
         }
     }
 
+    /// An expiry also ends the attempt when the time of all retries has passed (`retransmits_timed_out`,
+    /// net/ipv4/tcp_timer.c): timers that a stalled machine serves late leave fewer SYNs, each armed by the law.
+    fn out_of_time(&self) -> Option<String> {
+        let (count, meant) = (self.row.sends.len(), self.law.len());
+        let limits = &self.limits;
+        let limit = law::time_limit(limits.first_ns, limits.retries, limits.longest_ns());
+        let by_law = differs(&self.law, &self.row.armed, limits).is_none();
+        let late = count < meant && self.errno == ETIMEDOUT && by_law && self.took_ns >= limit;
+        late.then(|| {
+            format!(
+                "{count} SYNs instead of {meant}: timers came late, and {} ms had passed, the time of all retries",
+                ms(self.took_ns)
+            )
+        })
+    }
+
     fn fit(&self, law: &[u64]) -> Fit {
         fit(law, &self.row, &self.limits)
     }
@@ -181,6 +200,8 @@ impl Attempt {
         );
         let verdict = if let Some(why) = disagreement(&self.checks) {
             Verdict::inconclusive(format!("counts disagree: {why}"))
+        } else if let Some(why) = self.out_of_time() {
+            Verdict::inconclusive(why)
         } else if self.errno != ETIMEDOUT || self.took_ns < least || count != meant {
             Verdict::new(ClaimResult::Refuted, told)
         } else if self.took_ns > most {

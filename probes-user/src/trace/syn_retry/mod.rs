@@ -32,7 +32,8 @@ static CLAIMS: [Claim; 2] = [
                    with so many jiffies; with --retries, as far as the row goes",
         refuted_if: "another number of SYNs, a timer armed with something else, or, where timers are not \
                      seen, a shorter wait; waits that are only longer refute it when the whole row is that of \
-                     the sysctls, else they are inconclusive, and so is a run that contradicts its counters",
+                     the sysctls, else they are inconclusive, and so are fewer SYNs in all the time of the \
+                     retries, and a run that contradicts its counters",
     },
     Claim {
         id: GIVES_UP,
@@ -43,7 +44,7 @@ static CLAIMS: [Claim; 2] = [
                    tcp_syn_retries, tcp_syn_linear_timeouts and tcp_rto_max_ms, within the tolerance of its \
                    timers",
         refuted_if: "another errno, a shorter time, or another number of SYNs; a time that is only longer is \
-                     inconclusive",
+                     inconclusive, and so are fewer SYNs, each timer armed as the sysctls give, in all that time",
     },
 ];
 

@@ -128,6 +128,31 @@ fn too_many_or_too_few_resends_refute() {
     assert_eq!(results(&attempt(&LINEAR, None, true))[0], Refuted);
 }
 
+/// A machine that stalls for as long as is left: the next expiry finds the time of all retries over.
+#[test]
+fn a_stall_that_uses_up_the_time_settles_nothing() {
+    let mut log = attempt(&OLD[..5], None, true);
+    let late = 127 * 40 * MS;
+    for mark in &mut log.marks {
+        if mark.name == RETURNED {
+            mark.data = json!({ "errno": 110, "took_ns": late });
+        }
+    }
+    for event in &mut log.events {
+        if matches!(event.body, Body::TcpState(_)) {
+            event.header.ktime = BEGIN + late;
+        }
+    }
+    assert_eq!(results(&log), [Inconclusive; 2]);
+    // Armed otherwise, it is no stall.
+    for event in &mut log.events {
+        if let Body::TcpTimer(timer) = &mut event.body {
+            timer.timeout *= 3;
+        }
+    }
+    assert_eq!(results(&log), [Refuted; 2]);
+}
+
 #[test]
 fn another_errno_refutes_giving_up() {
     let mut log = attempt(&OLD, None, true);

@@ -27,7 +27,7 @@ pub static CLAIMS: [Claim; 9] = [
         id: BACKS_OFF,
         number: "everything_v4_waited_ms",
         statement: "When nothing comes back, the retransmission timer resends, each wait twice the one before.",
-        holds_if: "cases everything/*: 3 resends by the timer in a row, their back-off steps 0, 1, 2; the first wait \
+        holds_if: "cases everything/*: 3 resends by the timer or more in a row, their back-off steps 0, 1, 2 and so on; the first wait \
             (icsk_rto) is at least tcp_rto_min (200 ms), each further one twice the one before; the timer is armed for \
             each, and for the one after, to within 1 jiffy more or a quarter less; no resend comes more than a quarter early",
         refuted_if: "a wait that is not twice the one before, or is armed otherwise, a step that does not count, a \

@@ -60,39 +60,52 @@ fn result(log: &CaseLog, id: &str) -> (ClaimResult, String) {
 }
 
 /// Three time-outs in a row; waits in jiffies.
-fn timeouts(waits: [u64; 4], steps: [u8; 3]) -> CaseLog {
+/// The last resend gets through; the timer is armed once more after it.
+fn timeouts<const N: usize>(waits: &[u64], steps: [u8; N]) -> CaseLog {
+    assert_eq!(waits.len(), N + 1);
     let mut wire = Wire::default();
     let mut now = 10 * MS;
     wire.data(now, 1_000, false).armed(now + 1, waits[0]);
     for (at, step) in steps.into_iter().enumerate() {
         now += waits[at] * JIFFY + MS;
-        wire.expired(now).data(now + 2, 1_000, step == 2).rto_after(
-            now + 3,
-            1_000,
-            step,
-            waits[at],
-        );
+        wire.expired(now)
+            .data(now + 2, 1_000, at + 1 == N)
+            .rto_after(now + 3, 1_000, step, waits[at]);
         wire.armed(now + 4, waits[at + 1]);
     }
     wire.ack(now + 5, 2_000, true);
     log(
         "everything/v4",
         wire,
-        &[("TcpRetransSegs", 3), ("TcpExtTCPTimeouts", 3)],
+        &[
+            ("TcpRetransSegs", N as u64),
+            ("TcpExtTCPTimeouts", N as u64),
+        ],
     )
 }
 
 #[test]
 fn waits_that_double_hold() {
-    let log = timeouts([51, 102, 204, 408], [0, 1, 2]);
+    let log = timeouts(&[51, 102, 204, 408], [0, 1, 2]);
     assert_eq!(result(&log, claims::BACKS_OFF).0, Holds);
     assert_eq!(result(&log, claims::TIED).0, Holds);
 }
 
 #[test]
+fn a_lab_that_was_late_to_end_the_loss_has_one_more_wait_to_judge() {
+    let four = |last: u64| {
+        let log = timeouts(&[51, 102, 204, last, 816], [0, 1, 2, 3]);
+        result(&log, claims::BACKS_OFF).0
+    };
+    assert_eq!([408, 500].map(four), [Holds, Refuted]);
+    let two = timeouts(&[51, 102, 204], [0, 1]);
+    assert_eq!(result(&two, claims::BACKS_OFF).0, Inconclusive);
+}
+
+#[test]
 fn a_wait_that_is_armed_otherwise_refutes_and_a_stall_does_not() {
     let armed = |jiffies: u64| {
-        let mut log = timeouts([51, 102, 204, 408], [0, 1, 2]);
+        let mut log = timeouts(&[51, 102, 204, 408], [0, 1, 2]);
         let last = log
             .events
             .iter_mut()
@@ -111,19 +124,27 @@ fn a_wait_that_is_armed_otherwise_refutes_and_a_stall_does_not() {
 #[test]
 fn waits_that_do_not_double_refute() {
     assert_eq!(
-        result(&timeouts([51, 51, 102, 204], [0, 1, 2]), claims::BACKS_OFF).0,
+        result(&timeouts(&[51, 51, 102, 204], [0, 1, 2]), claims::BACKS_OFF).0,
         Refuted
     );
     assert_eq!(
-        result(&timeouts([51, 102, 204, 500], [0, 1, 2]), claims::BACKS_OFF).0,
+        result(
+            &timeouts(&[51, 102, 204, 500], [0, 1, 2]),
+            claims::BACKS_OFF
+        )
+        .0,
         Refuted
     );
     assert_eq!(
-        result(&timeouts([20, 40, 80, 160], [0, 1, 2]), claims::BACKS_OFF).0,
+        result(&timeouts(&[20, 40, 80, 160], [0, 1, 2]), claims::BACKS_OFF).0,
         Refuted
     );
     assert_eq!(
-        result(&timeouts([51, 102, 204, 408], [0, 0, 0]), claims::BACKS_OFF).0,
+        result(
+            &timeouts(&[51, 102, 204, 408], [0, 0, 0]),
+            claims::BACKS_OFF
+        )
+        .0,
         Refuted
     );
 }
@@ -159,7 +180,7 @@ fn a_probe_without_a_loss_refutes_nothing() {
 
 #[test]
 fn counts_that_differ_are_inconclusive() {
-    let mut log = timeouts([51, 102, 204, 408], [0, 1, 2]);
+    let mut log = timeouts(&[51, 102, 204, 408], [0, 1, 2]);
     log.counters.insert("TcpRetransSegs".to_owned(), 4);
     let (result, why) = result(&log, claims::BACKS_OFF);
     assert_eq!(result, Inconclusive);
@@ -168,7 +189,7 @@ fn counts_that_differ_are_inconclusive() {
 
 #[test]
 fn a_case_of_which_events_are_missing_is_to_be_run_again() {
-    let whole = timeouts([51, 102, 204, 408], [0, 1, 2]);
+    let whole = timeouts(&[51, 102, 204, 408], [0, 1, 2]);
     assert!(!Judged::new(&whole, &symbols()).incomplete());
     let mut short = whole.clone();
     let resend =
@@ -185,17 +206,17 @@ fn a_case_of_which_events_are_missing_is_to_be_run_again() {
 
 #[test]
 fn damaged_content_and_an_unfinished_script_are_inconclusive() {
-    let mut damaged = timeouts([51, 102, 204, 408], [0, 1, 2]);
+    let mut damaged = timeouts(&[51, 102, 204, 408], [0, 1, 2]);
     damaged.marks[0].data["intact"] = json!(false);
     assert_eq!(result(&damaged, claims::BACKS_OFF).0, Inconclusive);
-    let mut cut = timeouts([51, 102, 204, 408], [0, 1, 2]);
+    let mut cut = timeouts(&[51, 102, 204, 408], [0, 1, 2]);
     cut.ended_at = None;
     assert_eq!(result(&cut, claims::BACKS_OFF).0, Inconclusive);
 }
 
 #[test]
 fn a_missing_hook_is_unsupported_and_a_lost_record_inconclusive() {
-    let log = timeouts([51, 102, 204, 408], [0, 1, 2]);
+    let log = timeouts(&[51, 102, 204, 408], [0, 1, 2]);
     let missing = Ending {
         missing: vec![("timer_start".to_owned(), "no".to_owned())],
         ..Ending::default()
@@ -244,7 +265,7 @@ fn recovery_holds_and_a_time_out_refutes() {
 
 #[test]
 fn only_claims_whose_cases_were_asked_for_are_judged() {
-    let log = timeouts([51, 102, 204, 408], [0, 1, 2]);
+    let log = timeouts(&[51, 102, 204, 408], [0, 1, 2]);
     let ids: Vec<String> = findings(&log, &Ending::default())
         .into_iter()
         .map(|its| its.id)
