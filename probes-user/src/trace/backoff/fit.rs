@@ -91,14 +91,14 @@ pub fn fit(law: &[u64], row: &Row, limits: &Limits) -> Fit {
     if waits.len() != law.len() {
         return Fit::Unsure("the end of the last wait was not seen".to_owned());
     }
-    if let Some(text) = differs(law, &row.armed, limits) {
+    if let Some(text) = differs(law, row, limits) {
         return Fit::No(text);
     }
-    let mut slipped = 0;
     for (number, (wait, meant)) in waits.iter().zip(law).enumerate() {
-        let armed = row.armed(number).is_some();
-        let (least, most) = bounds(*meant, slipped, limits, armed);
-        slipped = wait.saturating_sub(*meant);
+        let armed = row
+            .armed(number)
+            .is_some_and(|armed| !short(armed, *meant, law, row, limits));
+        let (least, most) = bounds(*meant, slipped(number, &waits, law), limits, armed);
         let text = || {
             format!(
                 "wait {} took {} ms, not {} ms",
@@ -117,30 +117,56 @@ pub fn fit(law: &[u64], row: &Row, limits: &Limits) -> Fit {
     Fit::Yes
 }
 
-/// The first timer that was not armed as the law says. Without the length of a jiffy only the proportions
-/// are known, to the first one.
-pub fn differs(law: &[u64], armed: &[Option<u64>], limits: &Limits) -> Option<String> {
-    let (first_meant, first_armed) = (*law.first()?, armed.first().copied().flatten());
-    let meant = |wait: u64| match (limits.jiffy_ns, first_armed) {
-        (Some(jiffy), _) => Some(wait / jiffy.max(1)),
-        (None, Some(first)) => {
-            let wide = u128::from(wait) * u128::from(first) / u128::from(first_meant.max(1));
-            u64::try_from(wide).ok()
-        }
-        (None, None) => None,
-    };
-    for (number, (wait, armed)) in law.iter().zip(armed).enumerate() {
-        let (Some(armed), Some(meant)) = (*armed, meant(*wait)) else {
+/// By how much the wait before was too long.
+fn slipped(number: usize, waits: &[u64], law: &[u64]) -> u64 {
+    let before = number.checked_sub(1);
+    before.map_or(0, |before| waits[before].saturating_sub(law[before]))
+}
+
+/// The first timer that was not armed as the law says: with more, with less by a quarter, or with less and
+/// served sooner. With a little less and served in time it was read late: what is left of a wait is told a
+/// moment after it was armed.
+pub fn differs(law: &[u64], row: &Row, limits: &Limits) -> Option<String> {
+    let waits = row.waits();
+    for (number, wait) in law.iter().enumerate() {
+        let (Some(armed), Some(meant)) = (row.armed(number), jiffies(*wait, law, row, limits))
+        else {
             continue;
         };
-        // A tick may pass between the arming and the reading of the clock.
-        if meant.abs_diff(armed) > 1 + meant / 100 {
+        let early = || {
+            let (least, _) = bounds(*wait, slipped(number, &waits, law), limits, false);
+            4 * armed <= 3 * meant || waits.get(number).is_none_or(|own| *own < least)
+        };
+        let less = short(armed, *wait, law, row, limits);
+        if armed > meant + tolerance(meant) || (less && early()) {
             let number = number + 1;
             let text = format!("timer {number} was armed with {armed} jiffies, not {meant}");
             return Some(text);
         }
     }
     None
+}
+
+fn short(armed: u64, wait: u64, law: &[u64], row: &Row, limits: &Limits) -> bool {
+    let meant = jiffies(wait, law, row, limits);
+    meant.is_some_and(|meant| armed + tolerance(meant) < meant)
+}
+
+/// A tick may pass between the arming and the reading of the clock.
+fn tolerance(meant: u64) -> u64 {
+    1 + meant / 100
+}
+
+/// A wait of the law. Without the length of a jiffy only the proportions are known, to the first timer.
+fn jiffies(wait: u64, law: &[u64], row: &Row, limits: &Limits) -> Option<u64> {
+    match (limits.jiffy_ns, row.armed(0)) {
+        (Some(jiffy), _) => Some(wait / jiffy.max(1)),
+        (None, Some(first)) => {
+            let wide = u128::from(wait) * u128::from(first) / u128::from((*law.first()?).max(1));
+            u64::try_from(wide).ok()
+        }
+        (None, None) => None,
+    }
 }
 
 /// Milliseconds for a person.
@@ -230,6 +256,17 @@ mod tests {
         let mut missing = row(&[44, 88, 176, 352], Some(&[10, 20, 40, 80]));
         missing.armed[1] = None;
         assert_eq!(judged(&missing), Fit::Yes, "one arming that was not seen");
+    }
+
+    #[test]
+    fn a_timer_that_is_read_late_is_judged_by_when_it_was_served() {
+        let read_late = row(&[53, 79, 168, 325], Some(&[10, 18, 40, 80]));
+        assert_eq!(judged(&read_late), Fit::Yes);
+        let served_early = row(&[44, 60, 168, 325], Some(&[10, 18, 40, 80]));
+        let text = "timer 2 was armed with 18 jiffies, not 20".to_owned();
+        assert_eq!(judged(&served_early), Fit::No(text));
+        let more = row(&[44, 88, 168, 325], Some(&[10, 22, 40, 80]));
+        assert!(matches!(judged(&more), Fit::No(_)));
     }
 
     #[test]

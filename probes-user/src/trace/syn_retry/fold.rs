@@ -174,7 +174,7 @@ impl Attempt {
         let (count, meant) = (self.row.sends.len(), self.law.len());
         let limits = &self.limits;
         let limit = law::time_limit(limits.first_ns, limits.retries, limits.longest_ns());
-        let by_law = differs(&self.law, &self.row.armed, limits).is_none();
+        let by_law = differs(&self.law, &self.row, limits).is_none();
         let late = count < meant && self.errno == ETIMEDOUT && by_law && self.took_ns >= limit;
         late.then(|| {
             format!(

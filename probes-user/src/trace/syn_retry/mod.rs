@@ -29,7 +29,8 @@ static CLAIMS: [Claim; 2] = [
                     2, 3, 6, 16, 32 and 64 times the initial timeout of 1 s.",
         holds_if: "on IPv4 and IPv6, as many SYNs as that and each wait as long: at most 12.5%, two jiffies \
                    and 20 ms longer (250 ms where the armed timer says what was meant), and the timer armed \
-                   with so many jiffies; with --retries, as far as the row goes",
+                     with so many jiffies (less than a quarter fewer where the wait is as long: it was read \
+                     late); with --retries, as far as the row goes",
         refuted_if: "another number of SYNs, a timer armed with something else, or, where timers are not \
                      seen, a shorter wait; waits that are only longer refute it when the whole row is that of \
                      the sysctls, else they are inconclusive, and so are fewer SYNs in all the time of the \

@@ -31,7 +31,7 @@ static CLAIMS: [Claim; 2] = [
                     more such wait later.",
         holds_if: "on IPv4 and IPv6, as many SYN-ACKs as that and each wait as long: at most 12.5%, two jiffies \
                    and 20 ms longer (250 ms where the armed timer says what was meant), and the request's \
-                   timer armed with so many jiffies",
+                   timer armed with so many jiffies (less than a quarter fewer where the wait is as long: read late)",
         refuted_if: "another number of SYN-ACKs, a timer armed with something else, or, where timers are not \
                      seen, a shorter wait; a wait that is only longer is inconclusive, and so is a run that \
                      contradicts its own counters",
