@@ -156,7 +156,13 @@ fn received(ctx: &BtfTracePointContext, turn: Turn) -> i32 {
     reads.done();
     let head = (len as u64).wrapping_sub(data_len as u64);
     let linear = if head < bytes { head } else { bytes };
-    let pure = |part: u64| if part + head == len as u64 { bytes - linear } else { 0 };
+    let pure = |part: u64| {
+        if part + head == len as u64 {
+            bytes - linear
+        } else {
+            0
+        }
+    };
     let (kernel, anon, file) = (pure(places.kernel), pure(places.anon), pure(places.file));
     count!(row,
         received_copies: 1,
